@@ -1,0 +1,1 @@
+"""The offline step: a corpus folder becomes TFDS records of features."""

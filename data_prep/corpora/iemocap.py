@@ -1,0 +1,135 @@
+"""IEMOCAP (Busso et al. 2008): five sessions, ten speakers, acted dialogues."""
+
+import pathlib
+import re
+from collections import Counter
+from collections.abc import Iterable
+
+from data_prep.corpora import Corpus, Problem, Utterance, existing_folder
+
+# A summary line: [6.2901 - 8.2357]<tab>Ses01F_impro01_F000<tab>neu<tab>[2.5, 2.5, 2.5]
+_SUMMARY = re.compile(r"^\[\d+\.\d+ - \d+\.\d+\]\t(\S+)\t(\S+)\t\[")
+_TURN = re.compile(r"Ses\d+[FM]_(impro|script)\w*_[FM]\w*")
+
+
+# Turns of the whole corpus by emotion.
+TURNS = {
+    "ang": 1103,
+    "dis": 2,
+    "exc": 1041,
+    "fea": 40,
+    "fru": 1849,
+    "hap": 595,
+    "neu": 1708,
+    "oth": 3,
+    "sad": 1084,
+    "sur": 107,
+    "xxx": 2507,
+}
+# (kind, emotion): turns of any length, of at least 1.8 s, of at least 2.0 s.
+TURNS_BY_LENGTH = {
+    ("impro", "neu"): (1099, 883, 834),
+    ("impro", "sad"): (608, 557, 535),
+    ("impro", "ang"): (289, 266, 257),
+    ("impro", "exc"): (663, 530, 492),
+    ("script", "neu"): (609, 534, 486),
+    ("script", "sad"): (476, 447, 432),
+    ("script", "ang"): (814, 730, 691),
+    ("script", "exc"): (378, 364, 357),
+}
+
+
+def read(source: str | pathlib.Path) -> Corpus:
+    """Lists the turns of an IEMOCAP release, `Session1` ... `Session5` below `source`.
+
+    Labels are the summary lines of dialog/EmoEvaluation/*.txt. The kind comes from the
+    turn's id, never from the path; the speaker is the session plus the F or M of the
+    LAST token of the id (the one after `Ses01` says who wears the markers).
+
+    Raises:
+      ValueError: when `source` is not a folder or holds no such sessions.
+    """
+    source = existing_folder(source)
+    sessions = sorted(source.glob("Session[0-9]*"))
+    label_files = [
+        file
+        for session in sessions
+        for file in sorted(session.glob("dialog/EmoEvaluation/*.txt"))
+        if not file.name.startswith("._")  # left by macOS
+    ]
+    if not label_files:
+        raise ValueError(
+            f"{source} does not look like IEMOCAP: it has no "
+            "Session*/dialog/EmoEvaluation/*.txt. Give the folder that holds "
+            "Session1 ... Session5 (IEMOCAP_full_release)."
+        )
+    wavs = {
+        wav.stem: wav
+        for session in sessions
+        for wav in sorted(session.glob("sentences/wav/*/*.wav"))
+        if not wav.name.startswith("._")
+    }
+    utterances, problems, labelled = [], [], set()
+    for file in label_files:
+        for turn, emotion in _labels(file):
+            if turn in labelled:
+                problems.append(Problem(str(file), f"{turn} is labelled twice"))
+            elif not _TURN.fullmatch(turn):
+                problems.append(Problem(str(file), f"{turn} is not a turn's name"))
+            elif turn not in wavs:
+                problems.append(Problem(str(file), f"{turn} has a label but no wav"))
+            else:
+                utterances.append(_utterance(turn, emotion, wavs[turn]))
+            labelled.add(turn)
+    problems += [
+        Problem(str(wavs[turn]), "has no label in dialog/EmoEvaluation")
+        for turn in sorted(wavs.keys() - labelled)
+    ]
+    return Corpus(sorted(utterances, key=lambda utterance: utterance.id), problems)
+
+
+def _labels(file: pathlib.Path) -> list[tuple[str, str]]:
+    """(turn, emotion) of each summary line."""
+    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    return [match.groups() for line in lines if (match := _SUMMARY.match(line))]
+
+
+def _utterance(turn: str, emotion: str, path: pathlib.Path) -> Utterance:
+    dialogue, _, last = turn.rpartition("_")
+    session = turn[: len("Ses01")]
+    return Utterance(
+        id=turn,
+        path=path,
+        emotion=emotion,
+        speaker=session + last[0],
+        session=session,
+        dialogue=dialogue,
+        kind=_TURN.fullmatch(turn)[1],
+    )
+
+
+def count_differences(turns: Iterable[tuple[str, str, float]]) -> list[str]:
+    """Compares a corpus with the published counts of IEMOCAP.
+
+    Args:
+      turns: (kind, emotion, seconds) of every turn.
+
+    Returns:
+      One sentence for each count that differs, with both numbers.
+    """
+    turns = list(turns)
+    found = Counter(emotion for _, emotion, _ in turns)
+    differences = [
+        f"{emotion}: {found[emotion]} turns, published {published}"
+        for emotion, published in TURNS.items()
+        if found[emotion] != published
+    ]
+    for column, shortest in enumerate((0.0, 1.8, 2.0)):
+        found = Counter(turn[:2] for turn in turns if turn[2] >= shortest)
+        differences += [
+            f"{kind} {emotion} of at least {shortest} s: "
+            f"{found[kind, emotion]} turns, published {published[column]}"
+            for (kind, emotion), published in TURNS_BY_LENGTH.items()
+            if found[kind, emotion] != published[column]
+        ]
+    return differences

@@ -1,0 +1,55 @@
+r"""Trains and evaluates a model, and reports. For example:
+
+  python -m glam_jax.main --config=configs/iemocap.py
+  python -m glam_jax.main --config=configs/iemocap.py:full --config.protocol=session
+  python -m glam_jax.main --config=configs/emodb.py --config.num_runs=3
+
+Every field of a config file can be set as --config.FIELD=VALUE. The same command goes
+on with an interrupted training.
+"""
+
+import sys
+
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config", None, "Config file, with an argument after a colon.", lock_config=True
+)
+_WORKDIR = flags.DEFINE_string(
+    "workdir",
+    None,
+    "Folder of the results (default: runs/CORPUS_SPLITS_MODEL_PROTOCOL).",
+)
+flags.mark_flag_as_required("config")
+
+PREEMPTED = 75  # exit status after SIGTERM, EX_TEMPFAIL: the same command goes on
+
+
+def default_workdir(config) -> str:
+    """The folder of the results of a config."""
+    names = [config.corpus, *config.tfds_splits, config.model, config.protocol]
+    return "runs/" + "_".join(names)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"arguments not understood: {argv[1:]}")
+    logging.set_verbosity(logging.ERROR)
+    # Not before the flags are read: importing JAX takes seconds.
+    from glam_jax import report, train
+
+    config = _CONFIG.value
+    workdir = _WORKDIR.value or default_workdir(config)
+    try:
+        result = train.train_and_evaluate(config, workdir)
+    except (ValueError, FloatingPointError) as error:
+        sys.exit(f"error: {error}")
+    except train.Preempted:
+        print(f"stopped by SIGTERM; saved in {workdir}. The same command goes on.")
+        sys.exit(PREEMPTED)
+    print(f"\n{report.title(result)}\n\n{report.table(result)}\n\nAll files: {workdir}")
+
+
+if __name__ == "__main__":
+    app.run(main)

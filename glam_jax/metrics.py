@@ -1,0 +1,76 @@
+"""Utterance predictions -> WA, UA, macro F1, weighted F1, in percent."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import scipy.stats
+
+NAMES = ("wa", "ua", "macro_f1", "weighted_f1")
+TITLES = {"wa": "WA", "ua": "UA", "macro_f1": "macro F1", "weighted_f1": "weighted F1"}
+
+
+def confusion_matrix(
+    labels: np.ndarray, predictions: np.ndarray, num_classes: int
+) -> np.ndarray:
+    """Counts utterances, (true class, predicted class)."""
+    matrix = np.zeros((num_classes, num_classes), np.int64)
+    np.add.at(matrix, (labels, predictions), 1)
+    return matrix
+
+
+def from_confusion(matrix: np.ndarray) -> dict[str, float]:
+    """Computes the four measures in percent from (true, predicted) counts.
+
+    WA is the accuracy and UA the mean recall. UA and macro F1 average over the classes
+    that occur (as label, or for F1 also as prediction), as scikit-learn does. The
+    paper's "micro F1" is the weighted F1.
+
+    Raises:
+      ValueError: for a matrix without utterances.
+    """
+    total = matrix.sum()
+    if total == 0:
+        raise ValueError("no utterances to measure")
+    hits = np.diag(matrix)
+    true, predicted = matrix.sum(axis=1), matrix.sum(axis=0)
+    recall = hits / np.maximum(true, 1)
+    f1 = 2 * hits / np.maximum(true + predicted, 1)
+    return {
+        "wa": 100 * float(hits.sum() / total),
+        "ua": 100 * float(recall[true > 0].mean()),
+        "macro_f1": 100 * float(f1[true + predicted > 0].mean()),
+        "weighted_f1": 100 * float((f1 * true).sum() / total),
+    }
+
+
+def rank(row: Mapping[str, float], selection: str) -> tuple[float, ...]:
+    """How good an epoch is: the greatest is the one reported.
+
+    Args:
+      row: of the epoch, as in metrics.jsonl.
+      selection: 'last', or the best (WA + UA) / 2 on 'test' or 'validation', the
+        earlier of equal ones.
+    """
+    if selection == "last":
+        return (row["epoch"],)
+    prefix = "validation_" if selection == "validation" else ""
+    return (row[prefix + "wa"] + row[prefix + "ua"]) / 2, -row["epoch"]
+
+
+def selected(rows: Sequence[dict], selection: str) -> dict:
+    """The epoch of a run that is reported, see `rank`."""
+    return max(rows, key=lambda row: rank(row, selection))
+
+
+def summarise(values: Sequence[float]) -> dict[str, float | int | None]:
+    """Mean, standard deviation, half the 95 % t-interval of the mean, and n.
+
+    The sd (n - 1) and the interval of a single run are None.
+    """
+    values = np.asarray(values, float)
+    summary = {"mean": float(values.mean()), "sd": None, "ci95": None, "n": len(values)}
+    if len(values) > 1:
+        summary["sd"] = float(values.std(ddof=1))
+        quantile = scipy.stats.t.ppf(0.975, len(values) - 1)
+        summary["ci95"] = float(quantile * summary["sd"] / np.sqrt(len(values)))
+    return summary

@@ -1,0 +1,263 @@
+"""Tables and figures of a finished training, from the files in its folder."""
+
+import json
+import pathlib
+
+import matplotlib
+import numpy as np
+
+matplotlib.use("Agg")  # no screen needed
+
+from matplotlib import pyplot as plt
+from sklearn import decomposition, manifold
+
+from glam_jax import metrics, splits, workdir
+
+JSON = "report.json"
+MARKDOWN = "report.md"
+EMBEDDING = "embedding.npz"
+
+ROWS = {
+    "selected": "the protocol's epoch",
+    "last": "last epoch",
+    "best_on_test": "best epoch on the test fold (optimistic)",
+}
+SELECTION = {
+    "test": "the best epoch ON THE TEST FOLD, as the paper did: optimistic",
+    "validation": "the best epoch on the validation utterances",
+    "last": "the last epoch",
+}
+
+
+def write(folder: pathlib.Path) -> dict:
+    """Writes report.md, the figures and, last, report.json; returns what that holds."""
+    config = json.loads((folder / "config.json").read_text())
+    protocol = splits.protocol(config["protocol"])
+    class_names = [name for name, _ in config["classes"][protocol.label_set]]
+    files = workdir.Workdir(folder, tuple(class_names))
+    report = summarise(config, files, class_names)
+    workdir.write_atomically(folder / MARKDOWN, markdown(report))
+    plot_confusion(report, folder / "confusion.png")
+    plot_curves(files.metrics.rows, report, folder / "curves.png")
+    plot_embedding(folder, report)
+    workdir.write_atomically(folder / JSON, json.dumps(report, indent=2) + "\n")
+    return report
+
+
+def summarise(config: dict, files: workdir.Workdir, class_names: list[str]) -> dict:
+    """Gathers the numbers of all runs: what report.json holds."""
+    protocol = splits.protocol(config["protocol"])
+    runs, matrices = [], []
+    for number in files.predictions.runs():
+        labels, probabilities = files.predictions.of_run(number)
+        matrix = metrics.confusion_matrix(
+            labels, probabilities.argmax(axis=1), len(class_names)
+        )
+        matrices.append(matrix)
+        rows = files.metrics.of_run(number)
+        run = {key: rows[0][key] for key in ("run", "seed", "fold")}
+        run["test_utterances"] = len(labels)
+        run["confusion_matrix"] = matrix.tolist()
+        for name, selection in _selections(protocol).items():
+            row = metrics.selected(rows, selection)
+            run[name] = {key: row[key] for key in ("epoch", *metrics.NAMES)}
+        runs.append(run)
+    pooled = sum(matrices)
+    return {
+        "corpus": config["corpus"],
+        "tfds_splits": config["tfds_splits"],
+        "model": config["model"],
+        "protocol": config["protocol"],
+        "selection": protocol.selection,
+        "num_epochs": config["num_epochs"],
+        "classes": class_names,
+        "summary": {
+            name: {
+                measure: metrics.summarise([run[name][measure] for run in runs])
+                for measure in metrics.NAMES
+            }
+            for name in ROWS
+        },
+        "pooled": metrics.from_confusion(pooled),
+        "confusion_matrix": pooled.tolist(),
+        "runs": runs,
+    }
+
+
+def _selections(protocol: splits.Protocol) -> dict[str, str]:
+    return {"selected": protocol.selection, "last": "last", "best_on_test": "test"}
+
+
+def title(report: dict) -> str:
+    """One line that names the training."""
+    corpus = report["corpus"]
+    if report["tfds_splits"] != ["train"]:
+        corpus += " " + "+".join(report["tfds_splits"])
+    return (
+        f"{report['model']} on {corpus}, protocol {report['protocol']}, "
+        f"{len(report['runs'])} runs of {report['num_epochs']} epochs"
+    )
+
+
+def table(report: dict) -> str:
+    """The table of results: mean +- sd and 95 % interval over the runs, as Markdown."""
+    header = ["epoch reported", *(metrics.TITLES[name] for name in metrics.NAMES), "n"]
+    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
+    for name, description in ROWS.items():
+        cells = [_cell(report["summary"][name][measure]) for measure in metrics.NAMES]
+        if name == "selected":
+            description = f"**{description}: {_SHORT[report['selection']]}**"
+        count = report["summary"][name]["wa"]["n"]
+        lines.append("| " + " | ".join([description, *cells, str(count)]) + " |")
+    return "\n".join(lines)
+
+
+_SHORT = {"test": "best on test", "validation": "best on validation", "last": "last"}
+
+
+def _cell(summary: dict) -> str:
+    if summary["sd"] is None:
+        return f"{summary['mean']:.2f}"
+    return f"{summary['mean']:.2f} ± {summary['sd']:.2f} (± {summary['ci95']:.2f})"
+
+
+def markdown(report: dict) -> str:
+    """The whole report.md."""
+    names = report["classes"]
+    lines = [
+        f"# {title(report)}",
+        "",
+        f"The protocol reports {SELECTION[report['selection']]}. In percent: mean ± "
+        "standard deviation over the n runs (± half the 95 % interval of the mean).",
+        "",
+        table(report),
+        "",
+        "All test utterances of all runs together: "
+        + ", ".join(
+            f"{metrics.TITLES[name]} {report['pooled'][name]:.2f}"
+            for name in metrics.NAMES
+        )
+        + ".",
+        "",
+        "## Confusion matrix",
+        "",
+        "Utterances of all runs; a row is a true class, a column a prediction.",
+        "",
+        "| | " + " | ".join(names) + " |",
+        "|---" * (len(names) + 1) + "|",
+    ]
+    for name, row in zip(names, report["confusion_matrix"], strict=True):
+        lines.append(f"| {name} | " + " | ".join(map(str, row)) + " |")
+    lines += [
+        "",
+        "## Runs",
+        "",
+        "| run | seed | left out | test utterances | epoch | WA | UA | last WA | last UA |",
+        "|---" * 9 + "|",
+    ]
+    for run in report["runs"]:
+        chosen, last = run["selected"], run["last"]
+        lines.append(
+            f"| {run['run']} | {run['seed']} | {run['fold'] or '-'} "
+            f"| {run['test_utterances']} | {chosen['epoch']} | {chosen['wa']:.2f} "
+            f"| {chosen['ua']:.2f} | {last['wa']:.2f} | {last['ua']:.2f} |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def plot_confusion(report: dict, path: pathlib.Path) -> None:
+    """Draws the confusion matrix: percent of the true class, and counts."""
+    matrix = np.array(report["confusion_matrix"])
+    percent = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    names = report["classes"]
+    figure, axes = plt.subplots(figsize=(5.2, 4.6), layout="constrained")
+    image = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
+    for i, j in np.ndindex(matrix.shape):
+        axes.text(
+            j,
+            i,
+            f"{percent[i, j]:.1f}\n({matrix[i, j]})",
+            ha="center",
+            va="center",
+            color="white" if percent[i, j] > 55 else "black",
+        )
+    axes.set_xticks(range(len(names)), names)
+    axes.set_yticks(range(len(names)), names, rotation=90, va="center")
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    axes.set_title(_wrapped(report), fontsize=9)
+    figure.colorbar(image, label="% of the true class", shrink=0.85)
+    _save(figure, path)
+
+
+def plot_curves(rows: list[dict], report: dict, path: pathlib.Path) -> None:
+    """Draws training loss, test WA and test UA by epoch: each run, and their mean."""
+    figure, panels = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
+    titles = {"loss": "training loss (mixup)", "wa": "test WA (%)", "ua": "test UA (%)"}
+    for axes, (name, label) in zip(panels, titles.items(), strict=True):
+        curves = np.array(
+            [
+                [row[name] for row in rows if row["run"] == run["run"]]
+                for run in report["runs"]
+            ]
+        )  # (runs, epochs)
+        epochs = np.arange(1, curves.shape[1] + 1)
+        axes.plot(epochs, curves.T, color="tab:blue", alpha=0.3, linewidth=0.8)
+        axes.plot(epochs, curves.mean(axis=0), color="tab:blue", label="mean of runs")
+        if len(curves) > 1:
+            mean, sd = curves.mean(axis=0), curves.std(axis=0, ddof=1)
+            axes.fill_between(
+                epochs, mean - sd, mean + sd, alpha=0.15, label="± standard deviation"
+            )
+        axes.set_xlabel("epoch")
+        axes.set_title(label)
+        axes.grid(alpha=0.3)
+    panels[0].legend(fontsize=8)
+    figure.suptitle(title(report), fontsize=10)
+    _save(figure, path)
+
+
+def save_embedding(
+    folder: pathlib.Path, features: np.ndarray, labels: np.ndarray
+) -> None:
+    """Keeps the classifier's inputs for t-SNE, as their first 50 principal components.
+
+    Args:
+      folder: of the training.
+      features: (utterances, features).
+      labels: (utterances,).
+    """
+    components = min(50, *features.shape)
+    reduced = decomposition.PCA(components, svd_solver="full").fit_transform(features)
+    np.savez(folder / EMBEDDING, features=reduced.astype(np.float32), labels=labels)
+
+
+def plot_embedding(folder: pathlib.Path, report: dict) -> None:
+    """Draws the t-SNE of the test utterances of the first run."""
+    with np.load(folder / EMBEDDING) as saved:  # allow_pickle is off
+        features, labels = saved["features"], saved["labels"]
+    perplexity = min(30, (len(features) - 1) / 3)
+    points = manifold.TSNE(perplexity=perplexity, random_state=0).fit_transform(
+        features
+    )
+    figure, axes = plt.subplots(figsize=(5.2, 4.6), layout="constrained")
+    for label, name in enumerate(report["classes"]):
+        axes.scatter(*points[labels == label].T, s=12, label=name)
+    axes.legend()
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.set_title(
+        _wrapped(report)
+        + "\nt-SNE of the classifier's input, test utterances of run 0",
+        fontsize=9,
+    )
+    _save(figure, folder / "embedding.png")
+
+
+def _wrapped(report: dict) -> str:
+    return title(report).replace(", protocol", ",\nprotocol")
+
+
+def _save(figure: plt.Figure, path: pathlib.Path) -> None:
+    figure.savefig(path, dpi=150)
+    plt.close(figure)

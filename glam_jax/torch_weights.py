@@ -1,0 +1,113 @@
+"""A PyTorch state_dict (as numpy arrays) -> Flax variables."""
+
+from collections.abc import Mapping
+
+import flax
+import jax
+import numpy as np
+
+from glam_jax import models
+
+# Module of the reference implementation -> module of ours.
+_GLAM = {
+    "conv1a": "frequency_conv",
+    "bn1a": "frequency_norm",
+    "conv1b": "time_conv",
+    "bn1b": "time_norm",
+    **{
+        f"conv{2 + block}.{theirs}": f"block{1 + block}/{ours}"
+        for block in range(3)
+        for theirs, ours in {"conv3": "conv3", "conv5": "conv5", "bn": "norm"}.items()
+    },
+    "conv5": "conv",
+    "bn5": "norm",
+    "gmlp.layers.0.fn.norm": "global_aware/norm",
+    "gmlp.layers.0.fn.fn.fn.proj_in.0": "global_aware/expand",
+    "gmlp.layers.0.fn.fn.fn.sgu": "global_aware/gate",
+    "gmlp.layers.0.fn.fn.fn.sgu.norm": "global_aware/gate/norm",
+    "gmlp.layers.0.fn.fn.fn.proj_out": "global_aware/project",
+    "fc": "classifier",
+}
+
+_MODULES = {"glam": _GLAM}
+_IGNORED = ("num_batches_tracked",)
+
+
+def from_state_dict(
+    name: str,
+    state_dict: Mapping[str, np.ndarray],
+    feature_shape: tuple[int, int] = (26, 57),
+) -> dict:
+    """Converts the weights of the reference's PyTorch model to ours.
+
+    Args:
+      name: the model, as in `models.create_model`.
+      state_dict: every tensor as a numpy array, by its PyTorch name.
+      feature_shape: (frequency, time) of the segments the model was built for.
+
+    Returns:
+      {'params': ..., 'batch_stats': ...} for `model.apply`.
+
+    Raises:
+      ValueError: for an unknown model, for names that are missing or not known, and
+        for a tensor of another shape than ours.
+    """
+    if name not in _MODULES:
+        raise ValueError(
+            f"no PyTorch names known for {name!r}; there are {', '.join(_MODULES)}"
+        )
+    tensors = {
+        key: np.asarray(value)
+        for key, value in state_dict.items()
+        if key.rsplit(".", 1)[-1] not in _IGNORED
+    }
+    num_classes = len(tensors.get("fc.bias", ())) or 4
+    model = models.create_model(name, num_classes)
+    expected = jax.eval_shape(
+        lambda: model.init(
+            jax.random.key(0), np.zeros((1, *feature_shape), np.float32), train=False
+        )
+    )
+    expected = {kind: expected[kind] for kind in ("params", "batch_stats")}
+    converted = {}
+    for key, value in tensors.items():
+        module, _, leaf = key.rpartition(".")
+        if module not in _MODULES[name]:
+            raise ValueError(f"{key}: not a tensor of the reference's {name}")
+        path = _MODULES[name][module].split("/")
+        converted[_leaf_path(path, leaf, value)] = _ours(path, leaf, value)
+    return _checked(converted, flax.traverse_util.flatten_dict(expected))
+
+
+def _leaf_path(module: list[str], leaf: str, value: np.ndarray) -> tuple[str, ...]:
+    if leaf.startswith("running_"):
+        return ("batch_stats", *module, leaf.removeprefix("running_"))
+    if leaf == "weight":
+        leaf = "scale" if value.ndim == 1 else "kernel"
+    return ("params", *module, leaf)
+
+
+def _ours(module: list[str], leaf: str, value: np.ndarray) -> np.ndarray:
+    """One tensor in our layout."""
+    if module[-1] == "gate":  # one mixing matrix, stored with a leading axis of 1
+        return value[0]
+    if leaf == "weight" and value.ndim == 4:  # (out, in, height, width)
+        return value.transpose(2, 3, 1, 0)
+    if leaf == "weight" and value.ndim == 2:  # (out, in)
+        return value.T
+    return value
+
+
+def _checked(converted: dict, expected: dict) -> dict:
+    """Nests `converted`, after a comparison of its names and shapes."""
+    missing = sorted("/".join(path) for path in expected.keys() - converted.keys())
+    unknown = sorted("/".join(path) for path in converted.keys() - expected.keys())
+    if missing or unknown:
+        raise ValueError(f"state_dict lacks {missing} and has the unknown {unknown}")
+    for path, value in converted.items():
+        if value.shape != expected[path].shape:
+            raise ValueError(
+                f"{'/'.join(path)}: shape {value.shape}, but the model at this "
+                f"feature_shape has {expected[path].shape}"
+            )
+    return flax.traverse_util.unflatten_dict(converted)

@@ -1,0 +1,183 @@
+"""The training loop on the host; `train_and_evaluate` is the whole program."""
+
+import contextlib
+import json
+import pathlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+import ml_collections
+import numpy as np
+import scipy.special
+
+from glam_jax import (
+    checkpoint,
+    input_pipeline,
+    metrics,
+    parallel,
+    report,
+    splits,
+    steps,
+)
+from glam_jax import program as program_lib
+from glam_jax import progress as progress_lib
+from glam_jax import runs as runs_lib
+from glam_jax import workdir as workdir_lib
+
+
+class Preempted(Exception):
+    """SIGTERM came; what was trained is saved."""
+
+
+def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
+    """Trains every run of a config, or what is left of them, and reports.
+
+    The same call on the same workdir goes on where an interrupted one stopped and ends
+    with the same numbers.
+
+    Args:
+      config: as in configs/.
+      workdir: the folder of the results (README, "Output files").
+
+    Returns:
+      The report of all runs: what report.json holds.
+
+    Raises:
+      ValueError: when the config, the data set or the workdir do not fit.
+      FloatingPointError: when a loss is not finite.
+      Preempted: after saving, when SIGTERM came.
+    """
+    folder = pathlib.Path(workdir)
+    dataset = input_pipeline.load(config)
+    all_runs = runs_lib.plan(config, dataset)
+    workdir_lib.claim(folder, config)
+    if (folder / report.JSON).exists():
+        print(f"{folder} is complete.")
+        return json.loads((folder / report.JSON).read_text())
+    files = workdir_lib.Workdir(folder, dataset.class_names)
+    program = program_lib.Program(config, dataset, all_runs)
+    print(f"{parallel.describe()}; compiled in {program.compile_seconds:.1f} s")
+    progress = progress_lib.Progress(all_runs, config.num_epochs)
+    with _sigterm() as stop_requested:
+        for run in all_runs:
+            if run.number not in files.predictions.runs():
+                train_run(program, run, files, progress, stop_requested)
+    first = all_runs[0]
+    test = first.split.test
+    state = selected_state(program, first, files)
+    report.save_embedding(folder, program.embeddings(state, test), dataset.labels[test])
+    return report.write(folder)
+
+
+@contextlib.contextmanager
+def _sigterm() -> Iterator[Callable[[], bool]]:
+    """While it is open, SIGTERM only makes the given function return True."""
+    requested = threading.Event()
+    previous = signal.signal(signal.SIGTERM, lambda *_: requested.set())
+    try:
+        yield requested.is_set
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+def train_run(
+    program: program_lib.Program,
+    run: runs_lib.Run,
+    files: workdir_lib.Workdir,
+    progress: progress_lib.Progress,
+    stop_requested: Callable[[], bool],
+) -> None:
+    """Trains a run from its last checkpoint to its end, and keeps its predictions.
+
+    Raises:
+      Preempted: after saving, when a stop was requested.
+      FloatingPointError: when a loss is not finite.
+    """
+    selection = splits.protocol(program.config.protocol).selection
+    folder = files.checkpoints(run.number)
+    with checkpoint.manager(folder, selection) as checkpoints:
+        state = program.init(run.seed)
+        if (latest := checkpoints.latest_step()) is not None:
+            state = checkpoint.restore(checkpoints, state, latest)
+        epochs_done = int(state.step) // run.steps_per_epoch
+        files.metrics.forget_after(run.number, epochs_done)
+        progress.begin_run(run, epochs_done, files.folder)
+        state = program.place(state)
+        for epoch in range(epochs_done, program.config.num_epochs):
+            state, speed = program.train_epoch(state, run, epoch, stop_requested)
+            epoch_is_whole = program.step(state) == (epoch + 1) * run.steps_per_epoch
+            if epoch_is_whole:
+                row = epoch_row(program, run, epoch, state)
+                files.metrics.add(row | {"segments_per_second": speed})
+                progress.epoch(run, files.metrics.rows[-1])
+            rows = files.metrics.of_run(run.number)
+            if stop_requested() or is_due(rows, program.config):
+                saved = parallel.fetch(state)
+                checkpoint.save(
+                    checkpoints, saved, rows[-1] if epoch_is_whole else None
+                )
+            if stop_requested():
+                raise Preempted
+    progress.end_run()
+    state = program.place(selected_state(program, run, files))
+    logits = program.mean_logits(state, run)[run.split.test]
+    files.predictions.add(
+        run.number,
+        program.dataset.ids[run.split.test],
+        program.dataset.labels[run.split.test],
+        scipy.special.softmax(logits, axis=1),
+    )
+
+
+def epoch_row(
+    program: program_lib.Program, run: runs_lib.Run, epoch: int, state: steps.TrainState
+) -> dict:
+    """Evaluates the state after an epoch (from 0): its row of metrics.jsonl."""
+    logits = program.mean_logits(state, run)
+    row = {
+        "run": run.number,
+        "seed": run.seed,
+        "fold": run.fold,
+        "epoch": epoch + 1,
+        "segments": run.steps_per_epoch * program.config.batch_size,
+        "loss": program.loss_sum(state) / run.steps_per_epoch,
+        "learning_rate": steps.learning_rate(program.config, epoch),
+        **measure(program.dataset, logits, run.split.test),
+    }
+    if len(run.split.validation):
+        validation = measure(program.dataset, logits, run.split.validation)
+        row |= {f"validation_{name}": value for name, value in validation.items()}
+    return row
+
+
+def measure(
+    dataset: input_pipeline.Dataset, logits: np.ndarray, utterances: np.ndarray
+) -> dict[str, float]:
+    """WA, UA and F1s of some utterances, from (all utterances, classes) logits."""
+    predictions = logits[utterances].argmax(axis=1)
+    matrix = metrics.confusion_matrix(
+        dataset.labels[utterances], predictions, len(dataset.class_names)
+    )
+    return metrics.from_confusion(matrix)
+
+
+def is_due(rows: list[dict], config: ml_collections.ConfigDict) -> bool:
+    """Whether to save after the last of a run's epochs: regularly, and a new best."""
+    epoch = rows[-1]["epoch"]
+    if epoch % config.checkpoint_every == 0 or epoch == config.num_epochs:
+        return True
+    selection = splits.protocol(config.protocol).selection
+    return selection != "last" and metrics.selected(rows, selection) is rows[-1]
+
+
+def selected_state(
+    program: program_lib.Program, run: runs_lib.Run, files: workdir_lib.Workdir
+) -> steps.TrainState:
+    """Reads the state of the epoch that the protocol reports, of a trained run."""
+    selection = splits.protocol(program.config.protocol).selection
+    row = metrics.selected(files.metrics.of_run(run.number), selection)
+    folder = files.checkpoints(run.number)
+    with checkpoint.manager(folder, selection) as checkpoints:
+        like = program.init(run.seed)
+        return checkpoint.restore(checkpoints, like, row["epoch"] * run.steps_per_epoch)
