@@ -1,5 +1,6 @@
 """Checkpoints of one run: the latest and the best, written asynchronously."""
 
+import functools
 import pathlib
 from typing import Any
 
@@ -15,15 +16,16 @@ from glam_jax import metrics
 def manager(folder: pathlib.Path, selection: str) -> ocp.CheckpointManager:
     """Opens the checkpoints of a run, which are numbered by training steps.
 
-    `max_to_keep` with `best_fn` would delete the latest checkpoint; these policies keep
-    the latest and the best.
+    The policies keep the latest and the best; `max_to_keep` with `best_fn` would delete
+    the latest. Without `best_fn` Orbax would not store the metrics to rank by.
 
     Args:
       folder: of the run's checkpoints.
       selection: what the best epoch is, see `metrics.rank`.
     """
+    rank = functools.partial(metrics.rank, selection=selection)
     best = checkpoint_managers.BestN(
-        get_metric_fn=lambda row: metrics.rank(row, selection),
+        get_metric_fn=rank,
         n=1,
         keep_checkpoints_without_metrics=False,
     )
@@ -34,6 +36,7 @@ def manager(folder: pathlib.Path, selection: str) -> ocp.CheckpointManager:
                 [checkpoint_managers.LatestN(1), best]
             ),
             save_decision_policy=_Always(),
+            best_fn=rank,
         ),
     )
 

@@ -34,7 +34,7 @@ def _convolve(x: jax.Array, kernel: jax.Array, padding) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolve(x: jax.Array, kernel: jax.Array, padding) -> jax.Array:
-    """Convolution whose weight gradient stays fast inside a loop on the CPU.
+    """Convolution whose gradients stay fast inside a loop on the CPU.
 
     Args:
       x: (batch, height, width, channels).
@@ -52,29 +52,38 @@ def _convolve_forward(x, kernel, padding):
 
 
 def _convolve_backward(padding, residuals, cotangent):
-    x, kernel = residuals
-    (x_gradient,) = jax.linear_transpose(lambda x: _convolve(x, kernel, padding), x)(
-        cotangent
-    )
-
-    def default(x, cotangent):
-        of_kernel = jax.linear_transpose(lambda k: _convolve(x, k, padding), kernel)
-        return of_kernel(cotangent)[0]
-
-    def as_convolution(x, cotangent):
-        # Channels play the batch and examples the channels. Inside a loop XLA's CPU
-        # backend runs the default form off its fast path: 3.5 s instead of 0.07 s
-        # for GLAM's last layer.
-        gradient = _convolve(
-            x.transpose(3, 1, 2, 0), cotangent.transpose(1, 2, 0, 3), padding
-        )
-        return gradient.transpose(1, 2, 0, 3)
-
     # Compiled for a TPU the default form moves less memory (3.7 against 4.4 GB a step).
-    kernel_gradient = lax.platform_dependent(
-        x, cotangent, cpu=as_convolution, default=as_convolution
+    return lax.platform_dependent(
+        *residuals,
+        cotangent,
+        cpu=functools.partial(_gradients_as_convolutions, padding),
+        default=functools.partial(_default_gradients, padding),
     )
-    return x_gradient, kernel_gradient
+
+
+def _default_gradients(padding, x, kernel, cotangent):
+    _, gradients = jax.vjp(lambda x, k: _convolve(x, k, padding), x, kernel)
+    return gradients(cotangent)
+
+
+def _gradients_as_convolutions(padding, x, kernel, cotangent):
+    """Both gradients as ordinary convolutions.
+
+    Inside a loop XLA's CPU backend runs the default forms off its fast path: 3.5 s
+    instead of 0.07 s for the kernel of GLAM's last layer, 0.16 s instead of 0.013 s for
+    its input.
+    """
+    height, width = kernel.shape[:2]
+    full = [
+        (size - 1 - low, size - 1 - high)
+        for size, (low, high) in zip((height, width), padding, strict=True)
+    ]
+    x_gradient = _convolve(cotangent, kernel[::-1, ::-1].swapaxes(2, 3), full)
+    # Channels play the batch, and examples the channels.
+    kernel_gradient = _convolve(
+        x.transpose(3, 1, 2, 0), cotangent.transpose(1, 2, 0, 3), padding
+    )
+    return x_gradient, kernel_gradient.transpose(1, 2, 0, 3)
 
 
 convolve.defvjp(_convolve_forward, _convolve_backward)
