@@ -37,15 +37,17 @@ def read(path: pathlib.Path) -> Audio:
       AudioError: when the file is missing, unreadable, empty or cut short, or has
         samples that are not finite.
     """
-    if not path.is_file():
-        raise AudioError("no such file")
-    if path.stat().st_size == 0:
-        raise AudioError("the file is empty (0 bytes)")
-    _check_whole(path)
     try:
+        if not path.is_file():
+            raise AudioError("no such file")
+        if path.stat().st_size == 0:
+            raise AudioError("the file is empty (0 bytes)")
+        _check_whole(path)
         samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except (soundfile.LibsndfileError, OSError) as error:
-        raise AudioError(f"cannot be decoded ({error})") from error
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"cannot be decoded ({error.error_string})") from error
+    except OSError as error:
+        raise AudioError(f"cannot be read ({error.strerror})") from error
     if len(samples) == 0:
         raise AudioError("holds no samples")
     if not np.isfinite(samples).all():

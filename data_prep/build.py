@@ -11,6 +11,7 @@ import csv
 import dataclasses
 import io
 import pathlib
+import signal
 import sys
 import time
 from collections import Counter
@@ -158,8 +159,10 @@ def refuse_or_list(problems: list[Problem], skip_bad: bool) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(("path", "reason"))
     for problem in problems:
-        print(f"  {problem.path}: {problem.reason}")
-        writer.writerow((problem.path, problem.reason))
+        # A name that is not UTF-8 could be neither printed nor written.
+        path = problem.path.encode(errors="backslashreplace").decode()
+        print(f"  {path}: {problem.reason}")
+        writer.writerow((path, problem.reason))
     if not skip_bad:
         raise ValueError(
             "nothing was written. Repair these, or leave them out with --skip_bad "
@@ -198,20 +201,23 @@ def prepare(
     Returns:
       The data set's folder, and whether it was there.
     """
-    folder = pathlib.Path(FLAGS.data_dir, builder.SpeechEmotion.name, config.name)
+    data_dir = pathlib.Path(FLAGS.data_dir).expanduser()
+    folder = data_dir / builder.SpeechEmotion.name / config.name
     folder /= str(builder.SpeechEmotion.VERSION)
     if folder.exists():
         return folder, True
     source = FLAGS.source
     if config.corpus == "demo":
-        source = source or pathlib.Path(FLAGS.data_dir, "demo_corpus")
-    elif source is None:
+        source = source or data_dir / "demo_corpus"
+    elif not source:
         raise ValueError(f"--source is needed: the folder that holds {config.corpus}")
     corpus = CORPORA[config.corpus].read(source)
     usable, problems, converted = check_all(corpus, workers)
     for form, count in sorted(converted.items()):
         print(f"converted to 16 kHz mono: {count} recordings of {form}")
     left_out = refuse_or_list(problems, FLAGS.skip_bad)
+    if not usable:
+        raise ValueError("nothing was written: no recording is left.")
     if config.corpus == "iemocap":
         warn_of_counts(usable)
     usable = keep_emotions(usable, config.emotions)
@@ -225,7 +231,7 @@ def prepare(
     tfds.disable_progress_bar()  # the builder shows its own
     with contextlib.redirect_stdout(None):  # TFDS speaks of downloads
         builder.SpeechEmotion(
-            splits, config, FLAGS.data_dir, workers, notes
+            splits, config, data_dir, workers, notes
         ).download_and_prepare()
     return folder, False
 
@@ -253,10 +259,14 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"arguments not understood: {argv[1:]}")
     logging.set_verbosity(logging.ERROR)
+    # A killed job ends like Ctrl-C, so that neither half a data set nor workers stay.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         build()
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Utterances -> TFDS records of segments, one record for each utterance."""
 
 import dataclasses
+import pathlib
 from collections.abc import Iterator
 
 import joblib
@@ -49,7 +50,7 @@ class SpeechEmotionConfig(tfds.core.BuilderConfig):
 class SpeechEmotion(tfds.core.GeneratorBasedBuilder):
     """Segments of labelled speech.
 
-    Records follow the order of the utterances, so that equal input gives equal files.
+    Records follow the order of the utterances, so that equal input gives equal records.
     """
 
     VERSION = tfds.core.Version("1.0.0")
@@ -59,7 +60,7 @@ class SpeechEmotion(tfds.core.GeneratorBasedBuilder):
         self,
         splits: dict[str, list[Utterance]],
         config: SpeechEmotionConfig,
-        data_dir: str,
+        data_dir: str | pathlib.Path,
         workers: int = 1,
         notes: dict[str, str] | None = None,
     ):
@@ -131,9 +132,12 @@ def record(utterance: Utterance, config: SpeechEmotionConfig) -> dict:
     marked `padded`.
 
     Raises:
-      AudioError: when the file cannot be used.
+      AudioError: when the file cannot be used; the message names it.
     """
-    wave = audio.read(utterance.path).wave
+    try:
+        wave = audio.read(utterance.path).wave
+    except audio.AudioError as error:
+        raise audio.AudioError(f"{utterance.path}: {error}") from error
     segments = features.segment(wave, config.segment, config.hop)
     return {
         "id": utterance.id,

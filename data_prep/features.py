@@ -5,6 +5,7 @@ import functools
 import librosa
 import numpy as np
 import scipy.fft
+import scipy.sparse
 
 SAMPLE_RATE = 16000
 
@@ -76,12 +77,12 @@ def extract(kind: str, segments: np.ndarray, pad_mode: str = "reflect") -> np.nd
 def _mfcc(wave: np.ndarray, pad_mode: str) -> np.ndarray:
     """(samples,) -> (26, frames) MFCC, the values of `librosa.feature.mfcc`."""
     power = _power_spectrogram(wave, pad_mode)  # (frames, bins)
-    mel = power @ _mel_filters().T  # (frames, mels)
+    mel = _mel_filters() @ power.T  # (mels, frames)
     decibel = 10.0 * np.log10(np.maximum(mel, _AMIN))
     # Against this segment's own maximum: one over many segments would differ by up
     # to 38.
     decibel = np.maximum(decibel, decibel.max() - _TOP_DB)
-    return _dct_basis() @ decibel.T
+    return scipy.fft.dct(decibel, axis=0, norm="ortho")[:_N_MFCC]
 
 
 def _power_spectrogram(wave: np.ndarray, pad_mode: str) -> np.ndarray:
@@ -98,16 +99,14 @@ def _hann_window() -> np.ndarray:
 
 
 @functools.cache
-def _mel_filters() -> np.ndarray:
-    """(mels, bins) Slaney filters."""
-    return librosa.filters.mel(sr=SAMPLE_RATE, n_fft=_N_FFT, n_mels=_N_MELS)
+def _mel_filters() -> scipy.sparse.csr_array:
+    """(mels, bins) Slaney filters.
 
-
-@functools.cache
-def _dct_basis() -> np.ndarray:
-    """(coefficients, mels) rows of the orthonormal DCT-II."""
-    basis = scipy.fft.dct(np.eye(_N_MELS, dtype=np.float32), axis=0, norm="ortho")
-    return basis[:_N_MFCC]
+    Sparse, because a dense product goes through BLAS, which rounds differently with
+    another number of threads: records would depend on the number of workers.
+    """
+    mel = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=_N_FFT, n_mels=_N_MELS)
+    return scipy.sparse.csr_array(mel)
 
 
 KINDS = {"mfcc": _mfcc}

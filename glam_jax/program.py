@@ -12,6 +12,7 @@ import tqdm
 
 from glam_jax import input_pipeline, models, parallel, runs, steps
 
+FIRST_STEPS = 8  # in the first call; then as many as SECONDS_PER_CALL allow
 SECONDS_PER_CALL = 10.0  # after which the host looks whether to stop
 
 
@@ -52,7 +53,7 @@ class Program:
         self._eval_length = (
             math.ceil(longest / steps.EVAL_BATCH_SIZE) * steps.EVAL_BATCH_SIZE
         )
-        self._steps_per_call = 8  # until their speed is known
+        self._steps_per_call = FIRST_STEPS
 
         state = self.place(self.init(all_runs[0].seed))
         order = np.zeros(self._order_length, np.int32)

@@ -57,3 +57,14 @@ def existing_folder(source: str | pathlib.Path) -> pathlib.Path:
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder")
     return folder
+
+
+def wav_files(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:
+    """Sorted wav files (.wav or .WAV) below `folder`, without what macOS leaves (._*).
+
+    Args:
+      folder: where to look.
+      pattern: a glob of the files' paths, without the extension.
+    """
+    wavs = sorted(folder.glob(f"{pattern}.[wW][aA][vV]"))
+    return [wav for wav in wavs if not wav.name.startswith("._")]

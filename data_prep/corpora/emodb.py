@@ -3,7 +3,7 @@
 import pathlib
 import re
 
-from data_prep.corpora import Corpus, Problem, Utterance, existing_folder
+from data_prep.corpora import Corpus, Problem, Utterance, existing_folder, wav_files
 
 # 03a01Fa.wav: speaker 03, sentence a01, F as in Freude, version a.
 _NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])([a-z])")
@@ -26,19 +26,22 @@ def read(source: str | pathlib.Path) -> Corpus:
     """
     source = existing_folder(source)
     folder = source / "wav" if (source / "wav").is_dir() else source
-    wavs = [wav for wav in sorted(folder.glob("*.wav")) if wav.name[:2] != "._"]
-    utterances, problems = [], []
-    for wav in wavs:
-        if match := _NAME.fullmatch(wav.stem):
-            speaker, _, emotion, _ = match.groups()
-            utterances.append(Utterance(wav.stem, wav, _EMOTIONS[emotion], speaker))
-        else:
+    utterances: dict[str, Utterance] = {}
+    problems = []
+    for wav in wav_files(folder, "*"):
+        match = _NAME.fullmatch(wav.stem)
+        if not match:
             problems.append(
                 Problem(str(wav), "the name tells no label (03a01Fa.wav would)")
             )
+        elif wav.stem in utterances:
+            problems.append(Problem(str(wav), f"{wav.stem} is there twice"))
+        else:
+            speaker, _, emotion, _ = match.groups()
+            utterances[wav.stem] = Utterance(wav.stem, wav, _EMOTIONS[emotion], speaker)
     if not utterances:
         raise ValueError(
             f"{source} does not look like EmoDB: {folder} has no files like "
             "03a01Fa.wav. Give the folder that holds EmoDB's wav folder."
         )
-    return Corpus(utterances, problems)
+    return Corpus(list(utterances.values()), problems)

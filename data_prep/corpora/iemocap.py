@@ -5,12 +5,11 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from data_prep.corpora import Corpus, Problem, Utterance, existing_folder
+from data_prep.corpora import Corpus, Problem, Utterance, existing_folder, wav_files
 
 # A summary line: [6.2901 - 8.2357]<tab>Ses01F_impro01_F000<tab>neu<tab>[2.5, 2.5, 2.5]
 _SUMMARY = re.compile(r"^\[\d+\.\d+ - \d+\.\d+\]\t(\S+)\t(\S+)\t\[")
 _TURN = re.compile(r"Ses\d+[FM]_(impro|script)\w*_[FM]\w*")
-
 
 # Turns of the whole corpus by emotion.
 TURNS = {
@@ -63,13 +62,12 @@ def read(source: str | pathlib.Path) -> Corpus:
             "Session*/dialog/EmoEvaluation/*.txt. Give the folder that holds "
             "Session1 ... Session5 (IEMOCAP_full_release)."
         )
-    wavs = {
-        wav.stem: wav
-        for session in sessions
-        for wav in sorted(session.glob("sentences/wav/*/*.wav"))
-        if not wav.name.startswith("._")
-    }
     utterances, problems, labelled = [], [], set()
+    wavs: dict[str, pathlib.Path] = {}
+    for session in sessions:
+        for wav in wav_files(session, "sentences/wav/*/*"):
+            if wavs.setdefault(wav.stem, wav) != wav:
+                problems.append(Problem(str(wav), f"{wav.stem} is there twice"))
     for file in label_files:
         for turn, emotion in _labels(file):
             if turn in labelled:

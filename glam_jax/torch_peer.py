@@ -1,0 +1,159 @@
+"""GLAM in PyTorch, to compare with: the same network and recipe, nothing shared."""
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+
+class MultiScaleBlock(nn.Module):
+    """(batch, c, height, width) -> (batch, 2c, height, width)."""
+
+    def __init__(self, channels: int):
+        super().__init__()
+        self.conv3 = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv5 = nn.Conv2d(channels, channels, 5, padding=2)
+        self.bn = nn.BatchNorm2d(2 * channels)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = torch.cat([self.conv3(x) + x, self.conv5(x) + x], dim=1)
+        return functional.relu(self.bn(x))
+
+
+class TokenGate(nn.Module):
+    """(batch, tokens, 2 features) -> (batch, tokens, features): half gates half."""
+
+    def __init__(self, tokens: int, features: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(features)
+        self.weight = nn.Parameter(torch.empty(1, tokens, tokens))
+        self.bias = nn.Parameter(torch.ones(1, tokens))
+        nn.init.uniform_(self.weight, -1e-3 / tokens, 1e-3 / tokens)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        value, gate = x.chunk(2, dim=-1)
+        gate = self.weight @ self.norm(gate) + self.bias[..., None]
+        return value * torch.tanh(gate)
+
+
+class GatedMLP(nn.Module):
+    """Expansion by four, the gate, and back: (batch, tokens, features), unchanged."""
+
+    def __init__(self, tokens: int, features: int):
+        super().__init__()
+        self.proj_in = nn.Sequential(nn.Linear(features, 4 * features), nn.GELU())
+        self.sgu = TokenGate(tokens, 2 * features)
+        self.proj_out = nn.Linear(2 * features, features)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.proj_out(self.sgu(self.proj_in(x)))
+
+
+class GlobalAwareBlock(nn.Module):
+    """The gated network with a norm before and a residual around it."""
+
+    def __init__(self, tokens: int, features: int):
+        super().__init__()
+        self.norm = nn.LayerNorm(features)
+        self.fn = nn.ModuleDict({"fn": GatedMLP(tokens, features)})
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return x + self.fn["fn"](self.norm(x))
+
+
+class GLAM(nn.Module):
+    """GLAM with the reference's tensor names, for which some modules are nested.
+
+    (batch, frequency, time) -> logits, (batch, num_classes).
+    """
+
+    def __init__(self, num_classes: int = 4, feature_shape: tuple = (26, 57)):
+        super().__init__()
+        frequency, time = feature_shape
+        positions = (frequency // 2) * (time // 4)
+        self.conv1a = nn.Conv2d(1, 16, (3, 1), padding=(1, 0))
+        self.conv1b = nn.Conv2d(1, 16, (1, 3), padding=(0, 1))
+        self.bn1a, self.bn1b = nn.BatchNorm2d(16), nn.BatchNorm2d(16)
+        self.conv2, self.conv3, self.conv4 = map(MultiScaleBlock, (16, 32, 64))
+        self.conv5 = nn.Conv2d(128, 128, 5, padding=2)
+        self.bn5 = nn.BatchNorm2d(128)
+        block = nn.ModuleDict({"fn": GlobalAwareBlock(128, positions)})
+        self.gmlp = nn.ModuleDict({"layers": nn.ModuleList([block])})
+        self.fc = nn.Linear(128 * positions, num_classes)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = x.unsqueeze(1)
+        along_frequency = functional.relu(self.bn1a(self.conv1a(x)))
+        along_time = functional.relu(self.bn1b(self.conv1b(x)))
+        x = torch.cat([along_frequency, along_time], dim=2)
+        x = functional.max_pool2d(self.conv2(x), 2)
+        x = functional.max_pool2d(self.conv3(x), 2)
+        x = functional.relu(self.bn5(self.conv5(self.conv4(x))))
+        x = functional.relu(self.gmlp["layers"][0]["fn"](x.flatten(2)))
+        return self.fc(x.flatten(1))
+
+
+def create(
+    num_classes: int, feature_shape: tuple, learning_rate: float, weight_decay: float
+) -> tuple[GLAM, torch.optim.Optimizer]:
+    """A model and its optimizer, Adam with L2 added to the gradient."""
+    model = GLAM(num_classes, feature_shape)
+    # On an AMD EPYC 10 % faster in training, 15 % in inference, than channels first.
+    model = model.to(memory_format=torch.channels_last)
+    return model, torch.optim.Adam(
+        model.parameters(), learning_rate, weight_decay=weight_decay
+    )
+
+
+def train(
+    model: GLAM,
+    optimizer: torch.optim.Optimizer,
+    features: np.ndarray,
+    labels: np.ndarray,
+    batches: np.ndarray,
+    weights: np.ndarray,
+    partners: np.ndarray,
+) -> np.ndarray:
+    """Takes one mixup step for each batch.
+
+    Args:
+      model: trained in place.
+      optimizer: of its parameters.
+      features: (segments, frequency, time) float32.
+      labels: (segments,) int64.
+      batches: (steps, batch size) indices of segments.
+      weights: (steps,) of the examples of a batch against their partners.
+      partners: (steps, batch size), a permutation of each batch.
+
+    Returns:
+      (steps,) losses.
+    """
+    model.train()
+    features, labels = torch.from_numpy(features), torch.from_numpy(labels)
+    losses = []
+    for batch, weight, partner in zip(batches, weights.tolist(), partners, strict=True):
+        x, y = features[batch], labels[batch]
+        logits = model(torch.lerp(x[partner], x, weight))
+        loss = weight * functional.cross_entropy(logits, y)
+        loss = loss + (1 - weight) * functional.cross_entropy(logits, y[partner])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.detach())
+    return torch.stack(losses).numpy()
+
+
+@torch.inference_mode()
+def predict(
+    model: GLAM, features: np.ndarray, segments: np.ndarray, batch_size: int
+) -> np.ndarray:
+    """(n, classes) logits of the given (n,) segments."""
+    model.eval()
+    features = torch.from_numpy(features)
+    batches = torch.from_numpy(segments).split(batch_size)
+    return torch.cat([model(features[batch]) for batch in batches]).numpy()
+
+
+def describe() -> str:
+    """PyTorch in words."""
+    return f"torch {torch.__version__}, {torch.get_num_threads()} threads"

@@ -1,0 +1,63 @@
+"""Fixtures: four CPU devices, and a small demo corpus prepared by the real builder."""
+
+import collections
+import os
+import pathlib
+
+import jax
+import pytest
+import tensorflow_datasets as tfds
+
+# Compiling takes a third of the time, and these models run as fast.
+os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_num_cpu_devices", 4)
+
+from configs import demo as demo_config  # noqa: E402
+from data_prep import builder  # noqa: E402
+from data_prep.corpora import demo  # noqa: E402
+
+DATA = pathlib.Path(__file__).parent / "data"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compilation_cache(tmp_path_factory):
+    """A program compiled once in the session is not compiled again."""
+    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("jit")))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+
+
+@pytest.fixture(scope="session")
+def data_dir(tmp_path_factory):
+    """A data folder with 128 turns of the demo corpus, in short segments."""
+    folder = tmp_path_factory.mktemp("data")
+    demo.synthesise(folder / "demo_corpus", sessions=2)
+    prepare(demo.read(folder / "demo_corpus"), "demo", folder)
+    return folder
+
+
+def prepare(corpus, name, data_dir, length=8000):
+    """Writes the records of a corpus, by default in segments of half a second."""
+    splits = collections.defaultdict(list)
+    for utterance in corpus.utterances:
+        splits[utterance.kind or "train"].append(utterance)
+    tfds.disable_progress_bar()
+    config = builder.SpeechEmotionConfig(corpus=name, segment=length, hop=8000)
+    builder.SpeechEmotion(splits, config, str(data_dir)).download_and_prepare()
+
+
+@pytest.fixture
+def config(data_dir):
+    """A training of seconds: one run of two epochs on the small demo corpus."""
+    return shorten(demo_config.get_config(), data_dir)
+
+
+def shorten(config, data_dir):
+    """Points a config at data made by `prepare` and makes it train for seconds."""
+    config.data_dir = str(data_dir)
+    config.segment = config.hop = 8000
+    config.batch_size = 16
+    config.num_runs = 1
+    config.num_epochs = 2
+    config.checkpoint_every = 1
+    return config

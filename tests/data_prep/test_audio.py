@@ -1,0 +1,157 @@
+"""Wav files of all kinds -> 16 kHz mono, and what is said of broken ones."""
+
+import struct
+
+import numpy as np
+import pytest
+import soundfile
+from small_corpora import noise
+
+from data_prep import audio
+
+
+def sine(frequency: float, rate: int, seconds: float = 1.0) -> np.ndarray:
+    """A sine of amplitude 0.5."""
+    times = np.arange(round(rate * seconds)) / rate
+    return 0.5 * np.sin(2 * np.pi * frequency * times)
+
+
+def level_at(frequency: int, wave: np.ndarray) -> float:
+    """Amplitude of a frequency in one second at 16 kHz, away from the ends."""
+    spectrum = np.fft.rfft(wave * np.hanning(len(wave)))
+    return np.abs(spectrum[frequency]) * 4 / len(wave)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "sound.wav"
+
+
+@pytest.mark.parametrize(
+    ("subtype", "tolerance"), [("PCM_16", 2**-15), ("PCM_24", 2**-23), ("FLOAT", 1e-7)]
+)
+def test_a_16_khz_mono_file_is_read_as_it_is(path, subtype, tolerance):
+    written = noise()
+    soundfile.write(path, written, 16000, subtype=subtype)
+    sound = audio.read(path)
+    assert (sound.stored_rate, sound.stored_channels) == (16000, 1)
+    assert (sound.wave.shape, sound.wave.dtype) == ((4800,), np.float32)
+    np.testing.assert_allclose(sound.wave, written, rtol=0, atol=tolerance)
+
+
+@pytest.mark.parametrize("rate", [8000, 22050, 44100, 48000])
+def test_another_rate_is_converted_with_duration_and_frequency_kept(path, rate):
+    soundfile.write(path, sine(440, rate), rate)
+    sound = audio.read(path)
+    assert sound.stored_rate == rate
+    assert sound.wave.dtype == np.float32
+    assert len(sound.wave) == pytest.approx(16000, abs=1)
+    wave = np.resize(sound.wave, 16000)
+    assert level_at(440, wave) == pytest.approx(0.5, rel=0.01)
+    assert np.sqrt(np.mean(wave**2)) == pytest.approx(0.5 / np.sqrt(2), rel=0.01)
+
+
+def test_what_16_khz_cannot_hold_is_filtered_out_not_folded_back(path):
+    soundfile.write(path, sine(10_000, 44100), 44100)  # would fold to 6 kHz
+    wave = audio.read(path).wave
+    assert np.sqrt(np.mean(wave[1000:-1000] ** 2)) < 1e-4
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_channels_are_averaged(path, rate):
+    left, right = sine(440, rate), sine(1000, rate)
+    soundfile.write(path, np.stack([left, right], axis=1), rate)
+    sound = audio.read(path)
+    assert sound.stored_channels == 2
+    assert len(sound.wave) == pytest.approx(16000, abs=1)
+    wave = np.resize(sound.wave, 16000)
+    assert level_at(440, wave) == pytest.approx(0.25, rel=0.01)
+    assert level_at(1000, wave) == pytest.approx(0.25, rel=0.01)
+
+
+def test_chunks_beside_the_sound_do_not_matter(path):
+    soundfile.write(path, noise(), 16000)
+    plain = audio.read(path).wave
+    whole = path.read_bytes()
+    comment = b"LIST" + struct.pack("<I", 5) + b"INFO!\0"  # odd, so padded
+    head = b"RIFF" + struct.pack("<I", len(whole) - 8 + 2 * len(comment)) + b"WAVE"
+    path.write_bytes(head + comment + whole[12:] + comment)
+    np.testing.assert_array_equal(audio.read(path).wave, plain)
+
+
+def test_a_length_left_open_by_a_stream_is_read_to_the_end(path):
+    soundfile.write(path, noise(), 16000)
+    plain = audio.read(path).wave
+    whole = path.read_bytes()
+    assert whole[36:40] == b"data"
+    path.write_bytes(whole[:40] + b"\xff\xff\xff\xff" + whole[44:])
+    np.testing.assert_array_equal(audio.read(path).wave, plain)
+
+
+def write_empty(path):
+    path.write_bytes(b"")
+
+
+def write_no_samples(path):
+    soundfile.write(path, np.zeros(0), 16000)
+
+
+def write_cut_in_the_sound(path):
+    soundfile.write(path, noise(), 16000)
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def write_cut_in_the_header(path):
+    soundfile.write(path, noise(), 16000)
+    path.write_bytes(path.read_bytes()[:38])
+
+
+def write_text(path):
+    path.write_text("This is no sound.\n" * 10)
+
+
+def write_not_a_number(path):
+    soundfile.write(path, [0.1, np.nan, 0.1], 16000, subtype="FLOAT")
+
+
+def write_infinite(path):
+    soundfile.write(path, [0.1, np.inf, 0.1], 16000, subtype="FLOAT")
+
+
+def write_too_little_to_resample(path):
+    soundfile.write(path, [0.1], 96000)
+
+
+def write_nothing(path):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("write", "reason"),
+    [
+        (write_empty, "the file is empty (0 bytes)"),
+        (write_no_samples, "holds no samples"),
+        (write_cut_in_the_sound, "is cut short: 100 of 9600 bytes of sound missing"),
+        (write_cut_in_the_header, "is cut short: it ends before any sound"),
+        (write_text, "cannot be decoded (Format not recognised.)"),
+        (write_not_a_number, "has samples that are NaN or infinite"),
+        (write_infinite, "has samples that are NaN or infinite"),
+        (write_too_little_to_resample, "holds too few samples to resample"),
+        (write_nothing, "no such file"),
+    ],
+)
+def test_a_file_that_cannot_be_used_is_refused_with_the_reason(path, write, reason):
+    write(path)
+    with pytest.raises(audio.AudioError) as raised:
+        audio.read(path)
+    assert str(raised.value) == reason
+
+
+def test_a_failing_disk_is_a_reason_too(path, monkeypatch):
+    def fail(*arguments, **options):
+        raise OSError(5, "Input/output error")
+
+    soundfile.write(path, noise(), 16000)
+    monkeypatch.setattr(audio.soundfile, "read", fail)
+    with pytest.raises(audio.AudioError, match="Input/output error"):
+        audio.read(path)

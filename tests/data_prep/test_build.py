@@ -1,0 +1,455 @@
+"""The command line: from wav files to records, what it says and what it leaves."""
+
+import contextlib
+import csv
+import io
+import os
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import soundfile
+import tensorflow_datasets as tfds
+from absl import flags
+from absl.testing import flagsaver
+from small_corpora import EMODB, contents, noise, wav_of, write_emodb, write_iemocap
+
+from data_prep import audio, build, builder, features
+from data_prep.corpora import Utterance, demo, emodb
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
+# Of most tests: segments that fit into a recording of 0.3 s.
+SHORT = {"segment": 2000, "hop": 1000}
+
+
+def run(**settings) -> tuple[str, str]:
+    """Runs the command in this process, with one worker unless told otherwise.
+
+    Returns:
+      What it prints and the error it ends with, '' when it succeeds.
+    """
+    texts = {key: str(value) for key, value in ({"workers": 1} | settings).items()}
+    output, error = io.StringIO(), ""
+    flags.FLAGS.mark_as_parsed()
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        with flagsaver.as_parsed(**texts), contextlib.redirect_stdout(output):
+            build.main(["build"])
+    except SystemExit as exit_:
+        error = str(exit_.code)
+    finally:
+        signal.signal(signal.SIGTERM, handler)
+    return output.getvalue(), error
+
+
+def run_script(script: str, *arguments, **settings) -> subprocess.CompletedProcess:
+    """Runs the command in a process of its own, after some Python."""
+    script = f"import sys\nfrom data_prep import build, builder\n{script}\n"
+    command = [sys.executable, "-c", script, *arguments]
+    command += [f"--{key}={value}" for key, value in settings.items()]
+    return subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120
+    )
+
+
+def only_data_set(data_dir: pathlib.Path) -> pathlib.Path:
+    """The folder of the only data set that readers would find in a data folder."""
+    (info,) = data_dir.rglob("dataset_info.json")
+    return info.parent
+
+
+def read(folder: pathlib.Path, split: str = "train") -> list[dict]:
+    """Reads the records as training does."""
+    source = tfds.builder_from_directory(folder).as_data_source(split)
+    return list(source.__getitems__(range(len(source))))
+
+
+def ids(folder: pathlib.Path, split: str = "train") -> list[str]:
+    return [record["id"].decode() for record in read(folder, split)]
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory):
+    """EmoDB as people have it: with a short recording, and one of 44.1 kHz stereo."""
+    folder = tmp_path_factory.mktemp("corpus") / "emodb"
+    shutil.copytree(EMODB, folder)
+    soundfile.write(folder / "wav" / "08a01Na.wav", noise(8000), 16000)
+    stereo = np.stack([noise(88200), noise(88200, seed=1)], axis=1)
+    soundfile.write(folder / "wav" / "16b10Lc.wav", stereo, 44100)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def prepared(corpus, tmp_path_factory):
+    """(data folder, data set's folder, what was printed) of that corpus."""
+    data_dir = tmp_path_factory.mktemp("data")
+    before = contents(corpus)
+    printed, error = run(corpus="emodb", source=corpus, data_dir=data_dir)
+    assert error == ""
+    assert contents(corpus) == before, "the corpus has changed"
+    return data_dir, only_data_set(data_dir), printed
+
+
+@pytest.fixture
+def small(tmp_path):
+    """Four recordings of 0.3 s."""
+    return write_emodb(tmp_path / "emodb", "03a01Fa", "03a01Nc", "09a05Wb", "10b03Tb")
+
+
+def test_a_record_holds_the_fields_and_the_features_of_its_wav(corpus, prepared):
+    records = read(prepared[1])
+    expected = emodb.read(corpus).utterances
+    assert len(records) == len(expected) == 5
+    for record, utterance in zip(records, expected, strict=True):
+        wave = audio.read(utterance.path).wave
+        segments = features.segment(wave, 28800, 3199)
+        mfcc = features.extract("mfcc", segments, "reflect")
+        np.testing.assert_array_equal(record.pop("features"), mfcc)
+        assert record == {
+            "id": utterance.id.encode(),
+            "emotion": utterance.emotion.encode(),
+            "speaker": utterance.speaker.encode(),
+            "session": b"",
+            "dialogue": b"",
+            "kind": b"",
+            "num_samples": len(wave),
+            "padded": len(wave) < 28800,
+        }
+
+
+def test_the_schema_is_the_one_that_training_reads(prepared):
+    info = tfds.builder_from_directory(prepared[1]).info
+    assert set(info.splits) == {"train"}
+    schema = dict(info.features)
+    tensor = schema.pop("features")
+    assert (tensor.shape, tensor.np_dtype) == ((None, 26, 57), np.float32)
+    assert schema.pop("num_samples").np_dtype == np.int64
+    assert schema.pop("padded").np_dtype == np.bool_
+    texts = {"id", "emotion", "speaker", "session", "dialogue", "kind"}
+    assert schema.keys() == texts
+    assert all(isinstance(schema[name], tfds.features.Text) for name in texts)
+    (record, *_) = read(prepared[1])
+    assert record["features"].dtype == np.float32
+    assert record["num_samples"].dtype == np.int64
+    assert record["padded"].dtype == np.bool_
+
+
+def test_the_folder_is_named_after_corpus_features_and_segments(prepared):
+    data_dir, folder, _ = prepared
+    name = "emodb_mfcc_28800_3199_reflect"
+    assert folder == data_dir / "speech_emotion" / name / "1.0.0"
+
+
+def test_a_short_utterance_is_kept_as_one_segment_and_marked(prepared):
+    records = {record["id"]: record for record in read(prepared[1])}
+    short = records[b"08a01Na"]
+    assert short["padded"]
+    assert short["num_samples"] == 8000
+    assert short["features"].shape == (1, 26, 57)
+    assert not any(r["padded"] for id_, r in records.items() if id_ != b"08a01Na")
+
+
+def test_the_summary_counts_utterances_segments_and_short_ones(prepared):
+    _, folder, printed = prepared
+    summary = (folder / "summary.txt").read_text()
+    assert summary in printed
+    rows = [line.split()[:5] for line in summary.splitlines()]
+    assert rows[1:7] == [
+        ["train", "anger", "1", "9", "0"],
+        ["train", "boredom", "1", "2", "0"],
+        ["train", "happiness", "1", "1", "0"],
+        ["train", "neutral", "1", "0", "1"],
+        ["train", "sadness", "1", "10", "0"],
+        ["train", "all", "5", "22", "1"],
+    ]
+
+
+def test_recordings_that_had_to_be_converted_are_counted(prepared):
+    line = "converted to 16 kHz mono: 1 recordings of 44100 Hz, 2 channels"
+    assert line in prepared[2].splitlines()
+
+
+def test_a_second_call_says_so_and_changes_nothing(corpus, prepared):
+    data_dir, folder, _ = prepared
+    before = contents(data_dir)
+    printed, error = run(corpus="emodb", source=corpus, data_dir=data_dir)
+    assert error == ""
+    assert f"{folder} was prepared before" in printed
+    assert (folder / "summary.txt").read_text() in printed
+    assert contents(data_dir) == before
+
+
+def test_two_workers_write_bit_for_bit_what_one_writes(corpus, prepared, tmp_path):
+    run(corpus="emodb", source=corpus, data_dir=tmp_path, workers=2)
+    one, two = read(prepared[1]), read(only_data_set(tmp_path))
+    assert len(one) == len(two)
+    for first, second in zip(one, two, strict=True):
+        assert first.pop("features").tobytes() == second.pop("features").tobytes()
+        assert first == second
+
+
+def test_segments_pad_mode_and_emotions_are_chosen_by_flags(corpus, tmp_path):
+    settings = {"segment": 8000, "hop": 4000, "pad_mode": "constant"}
+    settings |= {"emotions": "neutral,anger"}
+    _, error = run(corpus="emodb", source=corpus, data_dir=tmp_path, **settings)
+    assert error == ""
+    folder = only_data_set(tmp_path)
+    assert folder.parent.name == "emodb_mfcc_8000_4000_constant_anger-neutral"
+    neutral, anger = read(folder)
+    assert (neutral["id"], anger["id"]) == (b"08a01Na", b"09a05Wb")
+    wave = audio.read(corpus / "wav" / "09a05Wb.wav").wave
+    segments = features.segment(wave, 8000, 4000)
+    expected = features.extract("mfcc", segments, "constant")
+    np.testing.assert_array_equal(anger["features"], expected)
+    assert not neutral["padded"]  # exactly one segment
+
+
+def test_iemocap_has_a_split_for_each_kind_and_all_its_emotions(tmp_path):
+    turns = {
+        "Ses01F_impro01_F000": "neu",
+        "Ses01F_impro01_M000": "xxx",
+        "Ses01F_script01_1_M000": "exc",
+        "Ses02M_script01_1_F000": "hap",
+    }
+    source = write_iemocap(tmp_path / "script", turns)
+    data_dir = tmp_path / "data"
+    printed, error = run(corpus="iemocap", source=source, data_dir=data_dir, **SHORT)
+    assert error == ""
+    assert "warning: ang: 0 turns, published 1103" in printed.splitlines()
+    folder = only_data_set(data_dir)
+    splits = {name: read(folder, name) for name in ("impro", "script")}
+    assert set(tfds.builder_from_directory(folder).info.splits) == splits.keys()
+    found = {
+        record["id"].decode(): (split, record["emotion"].decode())
+        for split, records in splits.items()
+        for record in records
+    }
+    assert found == {id_: (id_.split("_")[1][:-2], turns[id_]) for id_ in turns}
+    record = splits["script"][0]
+    assert record["speaker"] == b"Ses01M"
+    assert record["session"] == b"Ses01"
+    assert record["dialogue"] == b"Ses01F_script01_1"
+    assert record["kind"] == b"script"
+
+
+def test_the_demo_corpus_is_taken_from_the_data_folder(tmp_path):
+    source = tmp_path / "demo_corpus"
+    demo.synthesise(source, sessions=1, dialogues_per_session=1)
+    _, error = run(corpus="demo", data_dir=tmp_path, **SHORT)
+    assert error == ""
+    turns = [wav.stem for wav in source.rglob("*.wav")]
+    assert ids(only_data_set(tmp_path), "impro") == sorted(turns)
+
+
+def test_a_tilde_in_the_data_folder_is_the_home_folder(small, tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    _, error = run(corpus="emodb", source=small, data_dir="~/data", **SHORT)
+    assert error == ""
+    assert len(ids(only_data_set(tmp_path / "home" / "data"))) == 4
+    assert not (tmp_path / "~").exists()
+
+
+@pytest.fixture
+def damaged(small):
+    """(folder, reasons by path): two unusable wavs and one of an unknown name."""
+    wavs = small / "wav"
+    (wavs / "03a01Fa.wav").write_bytes(b"")
+    soundfile.write(wavs / "10b03Tb.wav", [np.nan], 16000, subtype="FLOAT")
+    soundfile.write(wavs / "copy, of 03a01Nc.wav", noise(), 16000)
+    return small, {
+        str(wavs / "03a01Fa.wav"): "the file is empty (0 bytes)",
+        str(wavs / "10b03Tb.wav"): "has samples that are NaN or infinite",
+        str(wavs / "copy, of 03a01Nc.wav"): (
+            "the name tells no label (03a01Fa.wav would)"
+        ),
+    }
+
+
+def test_bad_files_are_all_named_and_nothing_is_written(damaged, tmp_path):
+    source, reasons = damaged
+    data_dir = tmp_path / "data"
+    script = "from absl import app\napp.run(build.main)"
+    settings = {"corpus": "emodb", "source": source, "data_dir": data_dir}
+    finished = run_script(script, **settings, workers=1)
+    assert finished.returncode == 1
+    for path, reason in reasons.items():
+        assert f"  {path}: {reason}\n" in finished.stdout
+    assert finished.stderr.startswith("error: nothing was written")
+    assert "--skip_bad" in finished.stderr
+    assert not data_dir.exists()
+
+
+def test_skip_bad_leaves_only_the_bad_out_and_lists_them(damaged, tmp_path):
+    source, reasons = damaged
+    data_dir = tmp_path / "data"
+    before = contents(source)
+    settings = {"source": source, "data_dir": data_dir, "skip_bad": "true"}
+    printed, error = run(corpus="emodb", **settings, **SHORT)
+    assert error == ""
+    assert all(path in printed for path in reasons)
+    folder = only_data_set(data_dir)
+    assert ids(folder) == ["03a01Nc", "09a05Wb"]
+    with (folder / "left_out.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["path"]: row["reason"] for row in rows} == reasons
+    assert len(rows) == len(reasons)
+    assert contents(source) == before
+
+
+def test_without_bad_files_skip_bad_lists_nothing(small, tmp_path):
+    settings = {"source": small, "data_dir": tmp_path / "data", "skip_bad": "true"}
+    run(corpus="emodb", **settings, **SHORT)
+    assert not (only_data_set(tmp_path / "data") / "left_out.csv").exists()
+
+
+def test_a_corpus_of_bad_files_alone_gives_no_data_set(small, tmp_path):
+    for wav in (small / "wav").iterdir():
+        wav.write_bytes(b"")
+    settings = {"source": small, "data_dir": tmp_path / "data", "skip_bad": "true"}
+    _, error = run(corpus="emodb", **settings, **SHORT)
+    assert error == "error: nothing was written: no recording is left."
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_bad_turn_of_iemocap_is_named_as_well(tmp_path):
+    turns = {"Ses01F_impro01_F000": "neu", "Ses01F_impro01_M000": "sad"}
+    source = write_iemocap(tmp_path / "IEMOCAP", turns)
+    wav = wav_of(source, "Ses01F_impro01_M000")
+    wav.write_bytes(wav.read_bytes()[:1000])
+    wav_of(source, "Ses01F_impro01_F000").unlink()
+    data_dir = tmp_path / "data"
+    printed, error = run(corpus="iemocap", source=source, data_dir=data_dir, **SHORT)
+    assert f"{wav}: is cut short" in printed
+    assert "Ses01F_impro01_F000 has a label but no wav" in printed
+    assert error.startswith("error: nothing was written")
+
+
+def test_a_bad_name_that_is_not_utf_8_can_be_listed(small, tmp_path):
+    name = os.fsencode(small / "wav") + b"/03a01Fa f\xfcr.wav"
+    try:
+        shutil.copy(os.fsencode(small / "wav" / "03a01Fa.wav"), name)
+    except OSError:
+        pytest.skip("this file system has only UTF-8 names")
+    settings = {"source": small, "data_dir": tmp_path / "data", "skip_bad": "true"}
+    printed, error = run(corpus="emodb", **settings, **SHORT)
+    assert error == ""
+    printed.encode()  # a strict terminal can show it
+    text = (only_data_set(tmp_path / "data") / "left_out.csv").read_text()
+    assert r"03a01Fa f\udcfcr.wav,the name tells no label" in text
+
+
+def test_a_file_lost_between_check_and_work_is_named(small, tmp_path):
+    lost = Utterance("03a01Fa", tmp_path / "03a01Fa.wav", "happiness", "03")
+    config = builder.SpeechEmotionConfig(corpus="emodb", **SHORT)
+    with pytest.raises(audio.AudioError, match=r"/03a01Fa\.wav: no such file"):
+        builder.record(lost, config)
+
+
+def test_an_interrupted_build_leaves_nothing_and_can_be_repeated(
+    small, tmp_path, monkeypatch
+):
+    settings = {"source": small, "data_dir": tmp_path / "data", **SHORT}
+
+    def interrupt(utterance, config):
+        if utterance.id == "09a05Wb":
+            raise KeyboardInterrupt
+        return record(utterance, config)
+
+    record = builder.record
+    monkeypatch.setattr(builder, "record", interrupt)
+    _, error = run(corpus="emodb", **settings)
+    assert error == "interrupted"
+    assert [p for p in (tmp_path / "data").rglob("*") if p.is_file()] == []
+
+    monkeypatch.undo()
+    printed, error = run(corpus="emodb", **settings)
+    assert (error, "prepared before" in printed) == ("", False)
+    assert len(ids(only_data_set(tmp_path / "data"))) == 4
+
+
+KILLED_AT_THE_THIRD = """
+import os, signal
+signal_number = getattr(signal, sys.argv.pop(1))
+def record(utterance, config, record=builder.record):
+    if utterance.id == "09a05Wb":
+        os.kill(os.getpid(), signal_number)
+    return record(utterance, config)
+builder.record = record
+from absl import app
+app.run(build.main)
+"""
+
+
+def test_a_terminated_build_cleans_up(small, tmp_path):
+    settings = {"source": small, "data_dir": tmp_path / "data", **SHORT, "workers": 1}
+    killed = run_script(KILLED_AT_THE_THIRD, "SIGTERM", corpus="emodb", **settings)
+    assert (killed.returncode, killed.stderr) == (1, "interrupted\n")
+    assert [p for p in (tmp_path / "data").rglob("*") if p.is_file()] == []
+
+
+def test_a_killed_build_leaves_nothing_that_passes_for_finished(small, tmp_path):
+    settings = {"source": small, "data_dir": tmp_path / "data", **SHORT, "workers": 1}
+    killed = run_script(KILLED_AT_THE_THIRD, "SIGKILL", corpus="emodb", **settings)
+    assert killed.returncode == -signal.SIGKILL
+    assert list((tmp_path / "data").rglob("dataset_info.json")) == []
+
+    printed, error = run(corpus="emodb", **settings)
+    assert (error, "prepared before" in printed) == ("", False)
+    assert len(ids(only_data_set(tmp_path / "data"))) == 4
+
+
+def test_tensorflow_is_imported_neither_to_write_nor_to_read(small, tmp_path):
+    trap = tmp_path / "trap" / "tensorflow"
+    trap.mkdir(parents=True)
+    (trap / "__init__.py").write_text("raise SystemExit('tensorflow was imported')")
+    folder = tmp_path / "data/speech_emotion/emodb_mfcc_2000_1000_reflect/1.0.0"
+    script = f"""
+sys.path.insert(0, {str(trap.parent)!r})
+build.FLAGS(sys.argv)
+build.main(["build"])
+import tensorflow_datasets as tfds
+records = tfds.builder_from_directory({str(folder)!r}).as_data_source("train")
+print(len(records[0]), "fields")
+assert "tensorflow" not in sys.modules
+"""
+    settings = {"source": small, "data_dir": tmp_path / "data", **SHORT, "workers": 1}
+    finished = run_script(script, corpus="emodb", **settings)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    assert finished.stdout.endswith("9 fields\n")
+
+
+def test_an_unknown_emotion_is_refused_with_the_known_ones(small, tmp_path):
+    settings = {"source": small, "data_dir": tmp_path / "data", "emotions": "neu,anger"}
+    _, error = run(corpus="emodb", **settings, **SHORT)
+    known = "['anger', 'happiness', 'neutral', 'sadness']"
+    assert error == f"error: --emotions: no ['neu'] in this corpus; it has {known}"
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.parametrize("settings", [{}, {"source": ""}])
+def test_a_corpus_without_a_source_is_refused(tmp_path, settings):
+    _, error = run(corpus="iemocap", data_dir=tmp_path, **settings)
+    assert error == "error: --source is needed: the folder that holds iemocap"
+
+
+def test_a_missing_source_is_refused(tmp_path):
+    _, error = run(corpus="emodb", source=tmp_path / "nowhere", data_dir=tmp_path)
+    assert error == f"error: {tmp_path / 'nowhere'} is not a folder"
+
+
+def test_a_data_folder_that_is_a_file_is_refused_without_a_traceback(small, tmp_path):
+    (tmp_path / "data").write_text("mine")
+    _, error = run(corpus="emodb", source=small, data_dir=tmp_path / "data", **SHORT)
+    assert error.startswith("error: ")
+    assert str(tmp_path / "data") in error
+    assert (tmp_path / "data").read_text() == "mine"
+
+
+def test_arguments_without_a_flag_are_refused():
+    with pytest.raises(Exception, match="/path/to/corpus"):
+        build.main(["build", "/path/to/corpus"])

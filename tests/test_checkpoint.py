@@ -1,0 +1,61 @@
+"""Checkpoints: the latest and the best survive, also after opening them again."""
+
+import jax
+import numpy as np
+import pytest
+
+from glam_jax import checkpoint, steps
+
+
+def state(step):
+    return steps.TrainState(
+        step=np.int32(step),
+        params={"kernel": np.full((2, 3), step, np.float32)},
+        batch_stats={"mean": np.zeros(2, np.float32)},
+        opt_state=(np.float32(step), {"moment": np.ones(2, np.float32)}),
+        loss_sum=np.float32(0.5),
+    )
+
+
+def save_epochs(folder, selection, scores, start=1):
+    """Saves one checkpoint for each score, ten steps apart; opens them only once."""
+    with checkpoint.manager(folder, selection) as manager:
+        for epoch, score in enumerate(scores, start):
+            row = {"epoch": epoch, "wa": score, "ua": score}
+            checkpoint.save(manager, state(10 * epoch), row)
+
+
+def kept(folder, selection):
+    with checkpoint.manager(folder, selection) as manager:
+        return sorted(manager.all_steps())
+
+
+def test_what_is_restored_is_what_was_saved(tmp_path):
+    save_epochs(tmp_path, "test", [50])
+    with checkpoint.manager(tmp_path, "test") as manager:
+        restored = checkpoint.restore(manager, state(0), manager.latest_step())
+    jax.tree.map(np.testing.assert_array_equal, restored, state(10))
+
+
+@pytest.mark.parametrize(
+    ("selection", "expected"), [("test", [20, 50]), ("last", [50])]
+)
+def test_latest_and_best_are_kept(tmp_path, selection, expected):
+    """Epochs 2 and 4 are equally good: the first of them stays."""
+    save_epochs(tmp_path, selection, [40, 70, 60, 70, 50])
+    assert kept(tmp_path, selection) == expected
+
+
+def test_the_best_is_still_known_after_an_interruption(tmp_path):
+    save_epochs(tmp_path, "test", [40, 70])
+    save_epochs(tmp_path, "test", [60, 50, 55], start=3)
+    assert kept(tmp_path, "test") == [20, 50]
+
+
+def test_a_checkpoint_within_an_epoch_goes_when_the_next_comes(tmp_path):
+    save_epochs(tmp_path, "test", [70])
+    with checkpoint.manager(tmp_path, "test") as manager:
+        checkpoint.save(manager, state(15), None)
+    assert kept(tmp_path, "test") == [10, 15]
+    save_epochs(tmp_path, "test", [60], start=2)
+    assert kept(tmp_path, "test") == [10, 20]

@@ -1,0 +1,86 @@
+"""The contract with data_prep: records written by the real builder become arrays."""
+
+import re
+
+import numpy as np
+import pytest
+from conftest import prepare
+
+from data_prep import audio, features
+from data_prep.corpora import demo
+from glam_jax import input_pipeline
+
+
+def test_paper_protocol_reads_four_emotions_without_short_utterances(config, data_dir):
+    dataset = input_pipeline.load(config)
+    expected = [
+        utterance
+        for utterance in demo.read(data_dir / "demo_corpus").utterances
+        if utterance.emotion in ("neu", "sad", "ang", "exc")
+    ]
+    waves = {u.id: audio.read(u.path).wave for u in expected}
+    expected = [u for u in expected if len(waves[u.id]) >= 8000]
+    assert dataset.class_names == ("neutral", "sad", "angry", "excited")
+    assert list(dataset.ids) == [u.id for u in expected]  # sorted over both TFDS splits
+    words = ["neu", "sad", "ang", "exc"]
+    assert [words[label] for label in dataset.labels] == [u.emotion for u in expected]
+    assert list(dataset.groups.speaker) == [u.speaker for u in expected]
+    assert list(dataset.groups.session) == [u.session for u in expected]
+    assert list(dataset.groups.dialogue) == [u.dialogue for u in expected]
+    last = expected[-1]
+    segments = features.segment(waves[last.id], 8000, 8000)
+    of_last = dataset.segments_of(np.array([len(expected) - 1]))
+    np.testing.assert_array_equal(
+        dataset.features[of_last], features.extract("mfcc", segments)
+    )
+
+
+def test_speaker_independent_protocols_merge_happy_and_excited(config):
+    config.protocol = "session"
+    dataset = input_pipeline.load(config)
+    assert dataset.class_names == ("neutral", "sad", "angry", "happy")
+    # 2 x 4 dialogues with 3 excited and 2 happy turns each, none left out as short.
+    np.testing.assert_array_equal(np.bincount(dataset.labels), [24, 24, 24, 40])
+
+
+def test_subset_of_the_tfds_splits(config):
+    config.tfds_splits = ("script",)
+    dataset = input_pipeline.load(config)
+    assert all("script" in utterance for utterance in dataset.ids)
+
+
+def test_short_utterances_are_kept_only_by_speaker_independent_protocols(
+    config, tmp_path
+):
+    """Segments of 40,000 samples: most turns of the demo corpus are shorter."""
+    corpus = demo.read(config.data_dir + "/demo_corpus")
+    prepare(corpus, "demo", tmp_path, length=40000)
+    config.data_dir, config.segment = str(tmp_path), 40000
+    config.protocol = "paper"
+    assert len(input_pipeline.load(config).labels) < 96
+    config.protocol = "speaker"
+    assert len(input_pipeline.load(config).labels) == 112
+
+
+def test_missing_data_set_shows_the_command_that_prepares_it(config):
+    config.pad_mode = "constant"
+    expected = (
+        "python -m data_prep.build --corpus=demo "
+        f"--data_dir={config.data_dir} --features=mfcc --segment=8000 --hop=8000 "
+        "--pad_mode=constant"
+    )
+    with pytest.raises(ValueError, match=re.escape(expected)) as error:
+        input_pipeline.load(config)
+    assert "--config=configs/demo.py" in str(error.value)
+
+
+def test_missing_split_is_refused_with_those_that_are_there(config):
+    config.tfds_splits = ("train",)
+    with pytest.raises(ValueError, match=r"no split train.*impro, script"):
+        input_pipeline.load(config)
+
+
+def test_a_class_without_utterances_is_refused(config):
+    config.classes.paper = (("neutral", ("neu",)), ("bored", ("bor",)))
+    with pytest.raises(ValueError, match="no utterance of class bored"):
+        input_pipeline.load(config)

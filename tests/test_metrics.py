@@ -1,0 +1,70 @@
+"""Measures: by hand and against scikit-learn."""
+
+import numpy as np
+import pytest
+from sklearn import metrics as sklearn_metrics
+
+from glam_jax import metrics
+
+
+def test_measures_of_a_small_matrix_by_hand():
+    measures = metrics.from_confusion(np.array([[3, 1], [2, 4]]))
+    assert measures["wa"] == pytest.approx(70)
+    assert measures["ua"] == pytest.approx(100 * (3 / 4 + 4 / 6) / 2)
+    first, second = 2 * 3 / (4 + 5), 2 * 4 / (6 + 5)  # F1 of the two classes
+    assert measures["macro_f1"] == pytest.approx(100 * (first + second) / 2)
+    assert measures["weighted_f1"] == pytest.approx(10 * (4 * first + 6 * second))
+
+
+@pytest.mark.parametrize("classes_drawn", [4, 3])  # the fourth does not occur
+def test_measures_are_scikit_learns(classes_drawn):
+    random = np.random.default_rng(0)
+    labels = random.integers(0, classes_drawn, 200)
+    noise = random.integers(0, classes_drawn, 200)
+    predictions = np.where(random.random(200) < 0.6, labels, noise)
+    matrix = metrics.confusion_matrix(labels, predictions, 4)
+    np.testing.assert_array_equal(
+        matrix, sklearn_metrics.confusion_matrix(labels, predictions, labels=range(4))
+    )
+    f1 = sklearn_metrics.f1_score
+    assert metrics.from_confusion(matrix) == pytest.approx(
+        {
+            "wa": 100 * sklearn_metrics.accuracy_score(labels, predictions),
+            "ua": 100 * sklearn_metrics.balanced_accuracy_score(labels, predictions),
+            "macro_f1": 100 * f1(labels, predictions, average="macro"),
+            "weighted_f1": 100 * f1(labels, predictions, average="weighted"),
+        }
+    )
+
+
+def test_no_utterances_are_refused():
+    with pytest.raises(ValueError, match="no utterances"):
+        metrics.from_confusion(np.zeros((4, 4), int))
+
+
+def test_summary_by_hand():
+    summary = metrics.summarise([70, 74, 78])
+    assert summary["n"] == 3
+    assert summary["mean"] == pytest.approx(74)
+    assert summary["sd"] == pytest.approx(4)
+    assert summary["ci95"] == pytest.approx(4.302653 * 4 / 3**0.5)  # t, 2 degrees
+
+
+def test_one_run_has_no_spread():
+    assert metrics.summarise([70.0]) == {"mean": 70, "sd": None, "ci95": None, "n": 1}
+
+
+ROWS = [
+    {"epoch": 1, "wa": 60, "ua": 50, "validation_wa": 70, "validation_ua": 70},
+    {"epoch": 2, "wa": 70, "ua": 60, "validation_wa": 50, "validation_ua": 40},
+    {"epoch": 3, "wa": 60, "ua": 70, "validation_wa": 60, "validation_ua": 60},
+    {"epoch": 4, "wa": 10, "ua": 10, "validation_wa": 10, "validation_ua": 10},
+]
+
+
+@pytest.mark.parametrize(
+    ("selection", "epoch"), [("test", 2), ("validation", 1), ("last", 4)]
+)
+def test_selected_epoch(selection, epoch):
+    """Of equally good epochs (2 and 3 on test) the first."""
+    assert metrics.selected(ROWS, selection)["epoch"] == epoch

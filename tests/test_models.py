@@ -1,0 +1,173 @@
+"""Models: parity with the PyTorch reference, sizes, initial values."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from conftest import DATA
+from golden_fill import fill
+
+from glam_jax import models, torch_weights
+from glam_jax.models import layers
+
+PARAMETERS = {"glam": 904_078}  # at (26, 57)
+
+
+def reference(name):
+    """The golden case of a model and our variables with the same weights."""
+    golden = np.load(DATA / f"{name}.npz")
+    state_dict = {
+        tensor: fill(tensor, tuple(map(int, shape.strip("(),").split(","))))
+        for tensor, shape in zip(golden["names"], golden["shapes"], strict=True)
+    }
+    return golden, state_dict, torch_weights.from_state_dict(name, state_dict)
+
+
+def assert_close_to_largest(ours, theirs, tolerance):
+    assert np.abs(ours - theirs).max() <= tolerance * np.abs(theirs).max()
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_evaluation_logits_are_the_references(name):
+    golden, _, variables = reference(name)
+    logits = models.create_model(name).apply(variables, golden["inputs"], train=False)
+    assert_close_to_largest(logits, golden["logits_eval"], 1e-4)
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_training_pass_is_the_references(name):
+    """Logits, loss, gradients, and BatchNorm's running statistics."""
+    golden, state_dict, variables = reference(name)
+    model = models.create_model(name)
+
+    @jax.jit
+    @jax.value_and_grad
+    def loss_and_gradients(params):
+        return forward(params)[0]
+
+    def forward(params):
+        logits, updates = model.apply(
+            variables | {"params": params},
+            golden["inputs"],
+            train=True,
+            mutable=["batch_stats"],
+        )
+        losses = optax.softmax_cross_entropy_with_integer_labels(
+            logits, golden["labels"]
+        )
+        return losses.mean(), logits, updates["batch_stats"]
+
+    loss, gradients = loss_and_gradients(variables["params"])
+    _, logits, batch_stats = jax.jit(forward)(variables["params"])
+    assert_close_to_largest(logits, golden["logits_train"], 1e-4)
+    np.testing.assert_allclose(loss, golden["loss"], rtol=1e-4)
+
+    # Gradients and statistics by their PyTorch names: converting weights whose values
+    # are positions tells where each went.
+    ours = to_torch_layout(name, state_dict, gradients, batch_stats)
+    norms = [np.linalg.norm(ours[key]) for key in golden["param_names"]]
+    largest = golden["grad_norms"].max()
+    # A bias before BatchNorm has no gradient but rounding.
+    np.testing.assert_allclose(
+        norms, golden["grad_norms"], rtol=1e-3, atol=1e-6 * largest
+    )
+    for key, head, norm in zip(
+        golden["param_names"], golden["grad_heads"], golden["grad_norms"], strict=True
+    ):
+        flat = np.resize(ours[key], max(6, ours[key].size))[:6]
+        np.testing.assert_allclose(flat, head, rtol=1e-2, atol=1e-3 * norm + 1e-6)
+    norms = [np.linalg.norm(ours[key]) for key in golden["running_names"]]
+    np.testing.assert_allclose(norms, golden["running_norms"], rtol=1e-5)
+
+
+def to_torch_layout(name, state_dict, params, batch_stats):
+    """Our arrays under PyTorch's names and in its layout."""
+    positions, start = {}, 0
+    for key, value in state_dict.items():
+        positions[key] = np.arange(start, start + value.size).reshape(value.shape)
+        start += value.size
+    converted = torch_weights.from_state_dict(name, positions)
+    flat = np.zeros(start)
+    ours = {"params": params, "batch_stats": batch_stats}
+    jax.tree.map(lambda where, value: np.put(flat, where, value), converted, ours)
+    return {key: flat[where] for key, where in positions.items()}
+
+
+def test_every_model_has_its_published_number_of_parameters():
+    assert PARAMETERS.keys() == models.MODELS.keys()
+    for name, expected in PARAMETERS.items():
+        model = models.create_model(name)
+        shapes = jax.eval_shape(
+            lambda model=model: model.init(
+                jax.random.key(0), jnp.zeros((1, 26, 57)), train=False
+            )
+        )
+        assert sum(x.size for x in jax.tree.leaves(shapes["params"])) == expected
+
+
+def test_unknown_model_is_refused_with_the_names():
+    with pytest.raises(ValueError, match=r"'gram'.*glam"):
+        models.create_model("gram")
+
+
+def test_initial_values_follow_pytorch():
+    model = models.create_model("glam")
+    params = model.init(jax.random.key(0), jnp.zeros((1, 26, 57)), train=False)[
+        "params"
+    ]
+    for layer, fan_in in (
+        (params["conv"], 5 * 5 * 128),
+        (params["block1"]["conv3"], 3 * 3 * 16),
+        (params["global_aware"]["expand"], 182),
+        (params["classifier"], 128 * 182),
+    ):
+        bound = fan_in**-0.5  # kaiming-uniform with a = sqrt(5)
+        assert 0.95 * bound < np.abs(layer["kernel"]).max() <= bound
+        assert np.abs(layer["bias"]).max() <= bound
+        np.testing.assert_allclose(np.std(layer["kernel"]), bound / 3**0.5, rtol=0.05)
+    gate = params["global_aware"]["gate"]
+    np.testing.assert_array_equal(gate["bias"], 1)
+    assert 0.9 * 1e-3 / 128 < np.abs(gate["kernel"]).max() <= 1e-3 / 128
+
+
+@pytest.mark.parametrize("kernel_size", [(3, 3), (5, 5), (3, 1), (1, 3)])
+def test_gradients_of_convolve_are_those_of_the_plain_convolution(kernel_size):
+    height, width = kernel_size
+    keys = jax.random.split(jax.random.key(0), 3)
+    x = jax.random.normal(keys[0], (2, 7, 6, 3))
+    kernel = jax.random.normal(keys[1], (height, width, 3, 4))
+    weight = jax.random.normal(keys[2], (2, 7, 6, 4))
+    padding = ((height // 2, height // 2), (width // 2, width // 2))
+
+    def plain(x, kernel):
+        convolved = jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        return (convolved * weight).sum()
+
+    def ours(x, kernel):
+        return (layers.convolve(x, kernel, padding) * weight).sum()
+
+    for a, b in zip(
+        jax.grad(ours, (0, 1))(x, kernel),
+        jax.grad(plain, (0, 1))(x, kernel),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_batch_norm_keeps_the_unbiased_variance():
+    x = jnp.array([[1.0], [2.0], [6.0]])
+    norm = layers.BatchNorm()
+    variables = norm.init(jax.random.key(0), x, train=False)
+    y, updates = norm.apply(variables, x, train=True, mutable=["batch_stats"])
+    stats = updates["batch_stats"]
+    np.testing.assert_allclose(stats["mean"], 0.1 * 3)
+    np.testing.assert_allclose(stats["var"], 0.9 * 1 + 0.1 * 7)  # 7 = 14 / (3 - 1)
+    np.testing.assert_allclose(y, (x - 3) / np.sqrt(14 / 3 + 1e-5), rtol=1e-5)
+
+
+def test_max_pool_drops_an_odd_last_line():
+    x = jnp.arange(15.0).reshape(1, 3, 5, 1)
+    np.testing.assert_array_equal(layers.max_pool(x)[0, :, :, 0], [[6, 8]])

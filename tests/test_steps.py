@@ -1,0 +1,211 @@
+"""The step on the devices: the reference's trajectory, N devices equal one, mixup."""
+
+import functools
+
+import jax
+import numpy as np
+import pytest
+from conftest import DATA
+from test_models import reference
+
+from configs import iemocap
+from glam_jax import models, parallel, steps
+
+
+@pytest.fixture
+def recipe():
+    return iemocap.get_config()
+
+
+def build(config, data, num_devices, function=steps.train_step, seed=0):
+    """The mapped step, and a fresh state and the data on so many devices."""
+    devices = jax.local_devices()[:num_devices]
+    model = models.create_model("glam", batch_axis=parallel.AXIS)
+    optimizer = steps.create_optimizer(config)
+    mapped = parallel.data_parallel(
+        functools.partial(function, config, model, optimizer),
+        devices,
+        replicated=(True, True, False, False),
+    )
+    shape = data.features.shape[1:]
+    create = jax.jit(functools.partial(steps.create_state, model, optimizer, shape))
+    return mapped, create(seed), parallel.replicate(data, devices), devices
+
+
+def window(stop=1, seed=0, steps_per_epoch=1000):
+    return steps.Window(
+        seed=np.int32(seed),
+        epoch_start=np.int32(0),
+        stop=np.int32(stop),
+        steps_per_epoch=np.int32(steps_per_epoch),
+    )
+
+
+def speech_like(count, shape=(26, 16), seed=0):
+    """Random segments, one to an utterance, with four labels in turn."""
+    random = np.random.default_rng(seed)
+    return steps.Data(
+        features=random.normal(size=(count, *shape)).astype(np.float32),
+        utterance=np.arange(count, dtype=np.int32),
+        labels=(np.arange(count) % 4).astype(np.int32),
+    )
+
+
+def test_twelve_steps_follow_the_reference(recipe, monkeypatch):
+    """Losses within 1 % for six steps (golden), and here for all twelve."""
+    golden = np.load(DATA / "trajectory_glam.npz")
+    features = golden["inputs"].reshape(-1, 26, 57)
+    data = steps.Data(
+        features, np.arange(len(features), dtype=np.int32), golden["labels"].ravel()
+    )
+    weights, partners = jax.numpy.array(golden["lam"]), jax.numpy.array(golden["perm"])
+    monkeypatch.setattr(
+        steps, "mixup", lambda seed, step, size, alpha: (weights[step], partners[step])
+    )
+    train_step, state, data, devices = build(recipe, data, 1)
+    state = parallel.replicate(state.replace(**reference("glam")[2]), devices)
+    losses, total = [], 0.0
+    for step in range(12):
+        batch = np.arange(32 * step, 32 * (step + 1), dtype=np.int32)
+        state = train_step(state, data, batch, window())
+        losses.append(float(parallel.fetch(state.loss_sum)) - total)
+        total += losses[-1]
+    np.testing.assert_allclose(losses, golden["losses"], rtol=0.01)
+    variables = parallel.fetch(
+        {"params": state.params, "batch_stats": state.batch_stats}
+    )
+    logits = models.create_model("glam").apply(
+        variables, golden["eval_inputs"], train=False
+    )
+    error = np.abs(logits - golden["eval_logits"]).max()
+    assert error < 0.01 * np.abs(golden["eval_logits"]).max()
+
+
+def test_four_devices_take_the_step_of_one(recipe):
+    """Loss, gradients (in Adam's moments) and BatchNorm statistics agree to 1e-5."""
+    data = speech_like(32)
+    batch = np.random.default_rng(1).permutation(32).astype(np.int32)
+    results = []
+    for num_devices in (1, 4):
+        train_step, state, placed, devices = build(recipe, data, num_devices)
+        state = train_step(parallel.replicate(state, devices), placed, batch, window())
+        copies = [
+            [np.asarray(shard.data) for shard in leaf.addressable_shards]
+            for leaf in jax.tree.leaves(state.params)
+        ]
+        for shards in copies:  # every device holds the same parameters
+            for shard in shards[1:]:
+                np.testing.assert_array_equal(shard, shards[0])
+        results.append(parallel.fetch(state))
+    one, four = results
+    np.testing.assert_allclose(four.loss_sum, one.loss_sum, rtol=1e-5)
+    assert_trees_close(four.batch_stats, one.batch_stats, 1e-5)
+    # After the first step Adam's first moment is 0.1 times the gradient.
+    assert_trees_close(four.opt_state, one.opt_state, 1e-5)
+
+
+def assert_trees_close(ours, theirs, tolerance):
+    """Leaf by leaf, relative to the largest value of the tree's leaf or gradient."""
+    scale = max(np.abs(leaf).max() for leaf in jax.tree.leaves(theirs))
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * scale)
+
+
+def test_one_step_changes_every_parameter(recipe):
+    data = speech_like(16)
+    train_step, before, placed, devices = build(recipe, data, 1)
+    batch = np.arange(16, dtype=np.int32)
+    after = train_step(parallel.replicate(before, devices), placed, batch, window())
+    after = parallel.fetch(after)
+    changed = jax.tree.map(lambda a, b: not np.array_equal(a, b), before, after)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(
+        (changed.params, changed.batch_stats)
+    ):
+        assert leaf, path
+
+
+def test_sixteen_segments_can_be_learned_by_heart(recipe):
+    recipe.mixup_alpha = 0.0
+    recipe.batch_size = 16
+    data = speech_like(16)
+    train_steps, state, placed, devices = build(recipe, data, 1, steps.train_steps)
+    state = parallel.replicate(state, devices)
+    order = np.tile(np.arange(16, dtype=np.int32), 40)
+    state = train_steps(state, placed, order, window(stop=40))
+    model = models.create_model("glam", batch_axis=parallel.AXIS)
+    evaluate = parallel.data_parallel(
+        functools.partial(steps.evaluate, model),
+        devices,
+        replicated=(True, True, False),
+    )
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
+    segments = np.full(steps.EVAL_BATCH_SIZE, -1, np.int32)
+    segments[:16] = np.arange(16)
+    logits = parallel.fetch(evaluate(variables, placed, segments))
+    np.testing.assert_array_equal(logits.argmax(axis=1), data.labels)
+
+
+def test_a_loss_that_is_not_finite_ends_the_loop_at_its_step(recipe):
+    recipe.batch_size = 4
+    data = speech_like(12)
+    data.features[8:] = np.nan
+    train_steps, state, placed, devices = build(recipe, data, 1, steps.train_steps)
+    order = np.arange(12, dtype=np.int32)
+    state = train_steps(
+        parallel.replicate(state, devices), placed, order, window(stop=3)
+    )
+    assert int(parallel.fetch(state.step)) == 3
+    state = train_steps(state, placed, order, window(stop=3))
+    assert int(parallel.fetch(state.step)) == 3
+    assert np.isnan(parallel.fetch(state.loss_sum))
+
+
+def test_evaluation_sums_the_logits_of_each_utterance():
+    """Segments in no order, a batch filled up, over four devices."""
+    data = speech_like(100)
+    data = data.replace(utterance=(np.arange(100) % 30).astype(np.int32))
+    model = models.create_model("glam", batch_axis=parallel.AXIS)
+    variables = model.init(jax.random.key(0), data.features[:1], train=False)
+    devices = jax.local_devices()[:4]
+    evaluate = parallel.data_parallel(
+        functools.partial(steps.evaluate, model),
+        devices,
+        replicated=(True, True, False),
+    )
+    chosen = np.random.default_rng(0).permutation(100)[:70]
+    segments = np.full(2 * steps.EVAL_BATCH_SIZE, -1, np.int32)
+    segments[:70] = chosen
+    placed = parallel.replicate((variables, data), devices)
+    sums = parallel.fetch(evaluate(*placed, segments))
+    logits = np.asarray(model.apply(variables, data.features, train=False))
+    expected = np.zeros((100, 4))
+    for segment in chosen:
+        expected[data.utterance[segment]] += logits[segment]
+    np.testing.assert_allclose(sums, expected, atol=1e-5)
+
+
+def test_mixup_is_a_function_of_seed_and_step():
+    weight, partners = steps.mixup(0, 5, 32, 0.5)
+    again = steps.mixup(0, 5, 32, 0.5)
+    assert weight == again[0]
+    np.testing.assert_array_equal(partners, again[1])
+    np.testing.assert_array_equal(np.sort(partners), np.arange(32))
+    for other in (steps.mixup(0, 6, 32, 0.5), steps.mixup(1, 5, 32, 0.5)):
+        assert weight != other[0]
+        assert not np.array_equal(partners, other[1])
+
+
+def test_mixing_weights_follow_the_beta_distribution():
+    draw = jax.jit(jax.vmap(lambda step: steps.mixup(0, step, 4, 0.5)[0]))
+    weights = np.asarray(draw(np.arange(4000)))
+    assert abs(weights.mean() - 0.5) < 0.03
+    assert abs(weights.var() - 0.125) < 0.01  # of Beta(1/2, 1/2)
+
+
+def test_without_mixup_an_example_is_itself():
+    assert steps.mixup(0, 0, 8, 0.0)[0] == 1
+
+
+def test_the_learning_rate_falls_after_each_epoch(recipe):
+    rates = [float(steps.learning_rate(recipe, epoch)) for epoch in range(3)]
+    np.testing.assert_allclose(rates, [1e-3, 0.95e-3, 0.9025e-3])

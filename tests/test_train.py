@@ -1,0 +1,235 @@
+"""The whole program on a small prepared corpus: files, resuming, refusals."""
+
+import json
+import os
+import signal
+
+import numpy as np
+import pytest
+from conftest import prepare, shorten
+
+from configs import demo as demo_config
+from configs import emodb as emodb_config
+from configs import iemocap as iemocap_config
+from data_prep.corpora import demo, emodb
+from glam_jax import program, progress, train
+
+OUTPUTS = (
+    "config.json",
+    "metrics.jsonl",
+    "checkpoints",
+    "predictions.csv",
+    "report.json",
+    "report.md",
+    "confusion.png",
+    "curves.png",
+    "embedding.png",
+)
+
+
+def rows(folder):
+    """metrics.jsonl without the speed, which is never the same."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) | {"segments_per_second": 0} for line in lines]
+
+
+@pytest.fixture(scope="module")
+def finished(data_dir, tmp_path_factory):
+    """The folder and the report of an uninterrupted training of two runs."""
+    config = shorten(demo_config.get_config(), data_dir)
+    config.num_runs = 2
+    folder = tmp_path_factory.mktemp("finished")
+    return config, folder, train.train_and_evaluate(config, str(folder))
+
+
+def test_every_output_is_there(finished):
+    _, folder, report = finished
+    for name in OUTPUTS:
+        assert (folder / name).exists(), name
+    assert json.loads((folder / "report.json").read_text()) == report
+    assert [(row["run"], row["epoch"]) for row in rows(folder)] == [
+        (run, epoch) for run in (0, 1) for epoch in (1, 2)
+    ]
+    assert not [path for path in folder.iterdir() if "incomplete" in path.name]
+
+
+def test_the_report_agrees_with_its_rows_and_predictions(finished):
+    _, folder, report = finished
+    predictions = np.genfromtxt(
+        folder / "predictions.csv", delimiter=",", dtype=str, skip_header=1
+    )
+    classes = report["classes"]
+    for run in report["runs"]:
+        of_run = predictions[predictions[:, 1] == str(run["run"])]
+        probabilities = of_run[:, 3:].astype(float)
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1, rtol=1e-5)
+        predicted = np.array(classes)[probabilities.argmax(axis=1)]
+        wa = 100 * (predicted == of_run[:, 2]).mean()
+        epochs = [row for row in rows(folder) if row["run"] == run["run"]]
+        best = max(epochs, key=lambda row: row["wa"] + row["ua"])
+        assert run["selected"]["epoch"] == best["epoch"]
+        assert run["selected"]["wa"] == best["wa"] == pytest.approx(wa)
+        assert run["last"]["wa"] == epochs[-1]["wa"]
+
+
+def test_runs_differ(finished):
+    _, folder, _ = finished
+    losses = [row["loss"] for row in rows(folder)]
+    assert len(set(losses)) == len(losses)
+
+
+def test_a_complete_training_is_not_repeated(finished, capsys):
+    config, folder, report = finished
+    before = (folder / "metrics.jsonl").stat().st_mtime_ns
+    assert train.train_and_evaluate(config, str(folder)) == report
+    assert "complete" in capsys.readouterr().out
+    assert (folder / "metrics.jsonl").stat().st_mtime_ns == before
+
+
+@pytest.mark.parametrize("run", [0, 1])
+def test_sigterm_between_epochs_then_the_same_command_gives_the_same_numbers(
+    finished, tmp_path, monkeypatch, run
+):
+    config, folder, report = finished
+    show = progress.Progress.epoch
+
+    def show_and_stop(self, shown, row):
+        show(self, shown, row)
+        if (row["run"], row["epoch"]) == (run, 1):
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress.Progress, "epoch", show_and_stop)
+        with pytest.raises(train.Preempted):
+            train.train_and_evaluate(config, str(tmp_path))
+    assert not (tmp_path / "report.json").exists()
+    assert train.train_and_evaluate(config, str(tmp_path)) == report
+    assert rows(tmp_path) == rows(folder)
+
+
+def test_sigterm_within_an_epoch_then_the_same_command_gives_the_same_numbers(
+    finished, tmp_path, monkeypatch
+):
+    config, folder, report = finished
+    monkeypatch.setattr(program, "SECONDS_PER_CALL", 0.0)  # one step in a call
+    monkeypatch.setattr(program, "FIRST_STEPS", 1)
+    loss_sum = program.Program.loss_sum
+
+    def read_and_stop(self, state):
+        if self.step(state) == 6:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return loss_sum(self, state)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(program.Program, "loss_sum", read_and_stop)
+        with pytest.raises(train.Preempted):
+            train.train_and_evaluate(config, str(tmp_path))
+    assert not rows(tmp_path)
+    assert (tmp_path / "checkpoints" / "run_000" / "6").is_dir()
+    assert train.train_and_evaluate(config, str(tmp_path)) == report
+    assert rows(tmp_path) == rows(folder)
+
+
+def test_a_crash_before_the_checkpoint_repeats_the_epoch(
+    finished, tmp_path, monkeypatch
+):
+    """As kill -9 would: the row of the second epoch is written, its state is not."""
+    config, folder, report = finished
+    show = progress.Progress.epoch
+
+    def show_and_crash(self, shown, row):
+        show(self, shown, row)
+        if row["epoch"] == 2:
+            raise RuntimeError("crash")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress.Progress, "epoch", show_and_crash)
+        with pytest.raises(RuntimeError, match="crash"):
+            train.train_and_evaluate(config, str(tmp_path))
+    assert len(rows(tmp_path)) == 2
+    assert train.train_and_evaluate(config, str(tmp_path)) == report
+    assert rows(tmp_path) == rows(folder)
+
+
+def test_a_workdir_of_another_config_is_refused(finished):
+    config, folder, _ = finished
+    config = config.copy_and_resolve_references()
+    config.mixup_alpha = 0.3
+    with pytest.raises(ValueError, match=r"mixup_alpha: 0\.5 there, 0\.3 here"):
+        train.train_and_evaluate(config, str(folder))
+
+
+def test_a_loss_that_is_not_finite_names_epoch_step_and_run(config, tmp_path):
+    config.learning_rate = 1e30
+    with pytest.raises(
+        FloatingPointError, match=r"in epoch 1, step \d+ of run 0 \(seed 0\)"
+    ):
+        train.train_and_evaluate(config, str(tmp_path))
+
+
+def test_a_batch_that_the_devices_cannot_share_is_refused(config, tmp_path):
+    config.batch_size = 18
+    with pytest.raises(ValueError, match=r"batch_size 18 .* 4 devices"):
+        train.train_and_evaluate(config, str(tmp_path))
+
+
+def test_folds_of_the_speaker_protocol(config, tmp_path):
+    """Every speaker is the test once, in one compilation for folds of all sizes."""
+    config.protocol = "speaker"
+    config.num_runs = 0
+    config.num_epochs = 1
+    report = train.train_and_evaluate(config, str(tmp_path))
+    assert [run["fold"] for run in report["runs"]] == [
+        "Ses01F",
+        "Ses01M",
+        "Ses02F",
+        "Ses02M",
+    ]
+    assert report["selection"] == "last"
+    assert sum(run["test_utterances"] for run in report["runs"]) == 112
+    assert np.sum(report["confusion_matrix"]) == 112
+
+
+def test_811_selects_on_the_validation_utterances(config, tmp_path):
+    config.protocol = "paper_811"
+    report = train.train_and_evaluate(config, str(tmp_path))
+    chosen = max(
+        rows(tmp_path), key=lambda row: row["validation_wa"] + row["validation_ua"]
+    )
+    assert report["runs"][0]["selected"]["epoch"] == chosen["epoch"]
+
+
+@pytest.fixture(scope="module")
+def all_corpora(data_dir, tmp_path_factory):
+    """Small stand-ins for IEMOCAP and EmoDB, prepared under their names."""
+    folder = tmp_path_factory.mktemp("all")
+    turns = demo.read(data_dir / "demo_corpus")
+    prepare(turns, "demo", folder)
+    prepare(turns, "iemocap", folder)
+    recordings = folder / "emodb"
+    recordings.mkdir()
+    letters = {"neu": "N", "sad": "T", "ang": "W", "exc": "F"}
+    for number, turn in enumerate(turns.utterances):
+        if turn.emotion in letters:
+            name = f"{number % 10:02}a{number // 10:02}{letters[turn.emotion]}a.wav"
+            (recordings / name).symlink_to(turn.path)
+    prepare(emodb.read(recordings), "emodb", folder)
+    return folder
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        iemocap_config.get_config(),
+        iemocap_config.get_config("script"),
+        iemocap_config.get_config("full"),
+        emodb_config.get_config(),
+        demo_config.get_config(),
+    ],
+    ids=lambda config: "_".join([config.corpus, *config.tfds_splits]),
+)
+def test_every_config_trains(config, all_corpora, tmp_path):
+    shorten(config, all_corpora)
+    config.num_epochs = 1
+    report = train.train_and_evaluate(config, str(tmp_path))
+    assert report["runs"][0]["last"]["epoch"] == 1

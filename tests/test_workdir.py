@@ -1,0 +1,52 @@
+"""Files of a training: claimed by one config, safe to stop at any time."""
+
+import numpy as np
+import pytest
+
+from configs import iemocap
+from glam_jax import workdir
+
+
+def test_another_config_is_refused_with_the_difference(tmp_path):
+    config = iemocap.get_config()
+    workdir.claim(tmp_path, config)
+    workdir.claim(tmp_path, config)  # the same may go on
+    config.learning_rate = 0.01
+    with pytest.raises(ValueError, match=r"learning_rate: 0\.001 there, 0\.01 here"):
+        workdir.claim(tmp_path, config)
+
+
+def test_rows_are_read_back_without_a_line_cut_short(tmp_path):
+    metrics = workdir.Metrics(tmp_path)
+    rows = [
+        {"run": run, "epoch": epoch, "wa": 1 / 3} for run in (0, 1) for epoch in (1, 2)
+    ]
+    for row in rows:
+        metrics.add(row)
+    with (tmp_path / "metrics.jsonl").open("a") as file:
+        file.write('{"run": 1, "epo')
+    metrics = workdir.Metrics(tmp_path)
+    assert metrics.rows == rows
+    metrics.forget_after(run=1, epoch=1)
+    assert metrics.rows == workdir.Metrics(tmp_path).rows == rows[:3]
+
+
+def test_predictions_are_read_back_exactly(tmp_path):
+    names = ("neutral", "sad")
+    probabilities = np.random.default_rng(0).random((3, 2)).astype(np.float32)
+    predictions = workdir.Predictions(tmp_path, names)
+    predictions.add(1, np.array(["a", "b", "c"]), np.array([0, 1, 1]), probabilities)
+    predictions.add(0, np.array(["d"]), np.array([0]), probabilities[:1])
+    predictions = workdir.Predictions(tmp_path, names)
+    assert predictions.runs() == [0, 1]
+    labels, read = predictions.of_run(1)
+    np.testing.assert_array_equal(labels, [0, 1, 1])
+    np.testing.assert_array_equal(read, probabilities)
+
+
+def test_a_file_is_replaced_whole(tmp_path):
+    path = tmp_path / "report.md"
+    workdir.write_atomically(path, "first")
+    workdir.write_atomically(path, "second")
+    assert path.read_text() == "second"
+    assert list(tmp_path.iterdir()) == [path]
