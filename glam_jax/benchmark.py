@@ -2,50 +2,49 @@ r"""Measures the speed of training and inference, next to PyTorch's. For example
 
   python -m glam_jax.benchmark --config=configs/emodb.py --peer=torch
 
-An epoch of run 0 is trained, and the segments it holds out are classified, by us and by
-the peer in turn (A B A B ...), so that both see the same load. The first round warms up
-and does not count. The data set must be prepared, as for glam_jax.main.
+An epoch of run 0 is trained, and its held-out segments are classified, by us and by the
+peer in turn (A B A B ...); a first round warms up. The data set must be prepared. Other
+work on the machine slows PyTorch down more than us: look at the load that is printed.
 """
 
 import dataclasses
-import functools
 import os
 import pathlib
 import platform
+import re
 import sys
 import time
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import joblib
 import ml_collections
 import numpy as np
-from absl import app, flags
+from absl import app, flags, logging
 from ml_collections import config_flags
 
 from glam_jax import input_pipeline, parallel, program, runs, steps
 
+try:
+    from glam_jax import torch_peer
+except ModuleNotFoundError:  # installed by the extra `bench`
+    torch_peer = None
+
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, with an argument after a colon.", lock_config=True
 )
-_PEER = flags.DEFINE_enum(
-    "peer", None, ["torch"], "What to compare with; by default nothing."
-)
+_PEER = flags.DEFINE_enum("peer", None, ["torch"], "Compared with (default: nothing).")
 _REPEATS = flags.DEFINE_integer("repeats", 5, "Rounds measured.", lower_bound=1)
-_STEPS = flags.DEFINE_integer(
-    "steps", None, "Steps of an epoch (default: all of them).", lower_bound=1
-)
+_STEPS = flags.DEFINE_integer("steps", None, "Steps of an epoch (default: all).", 1)
 flags.mark_flag_as_required("config")
 
 OURS = "glam_jax"
-
-# By case, 'training' or 'inference': what to time, called with the round from 0.
-Cases = dict[str, Callable[[int], None]]
+Cases = dict[str, Callable[[int], object]]  # what to time, given the round from 0
 
 
-@dataclasses.dataclass(frozen=True)
-class Row:
-    """One measured quantity, with a value of each round."""
+class Row(NamedTuple):
+    """A measured quantity, with its value in each round."""
 
     case: str
     target: str
@@ -62,136 +61,95 @@ def our_cases(compiled: program.Program, run: runs.Run) -> Cases:
         nonlocal state
         state, _ = compiled.train_epoch(state, run, epoch, lambda: False)
 
-    return {
-        "training": train,
-        "inference": lambda _: compiled.mean_logits(state, run),
-    }
-
-
-def import_torch_peer():
-    """The module of the peer.
-
-    Raises:
-      ValueError: when PyTorch is not installed.
-    """
-    try:
-        from glam_jax import torch_peer
-    except ModuleNotFoundError as error:
-        if error.name != "torch":
-            raise
-        message = "--peer=torch needs PyTorch: pip install -e .[bench]"
-        raise ValueError(message) from error
-    return torch_peer
+    return {"training": train, "inference": lambda _: compiled.mean_logits(state, run)}
 
 
 def torch_cases(
     config: ml_collections.ConfigDict, dataset: input_pipeline.Dataset, run: runs.Run
 ) -> Cases:
-    """The same in PyTorch: the same batches, with the same mixup.
+    """The same by PyTorch: the same batches, mixing weights and partners.
 
     Raises:
       ValueError: without PyTorch, off the CPU, or for another model than glam.
     """
+    if torch_peer is None:
+        raise ValueError("--peer=torch needs PyTorch: pip install -e .[bench]")
     if jax.default_backend() != "cpu" or config.model != "glam":
         raise ValueError(
             "--peer=torch compares glam on the CPU (JAX_PLATFORMS=cpu), not "
             f"{config.model} on {parallel.describe()}"
         )
-    torch_peer = import_torch_peer()
-    feature_shape = dataset.features.shape[1:]
-    model, optimizer = torch_peer.create(
-        len(dataset.class_names),
-        feature_shape,
-        config.learning_rate,
-        config.weight_decay,
-    )
+    model = torch_peer.GLAM(len(dataset.class_names), dataset.features.shape[1:])
+    peer = torch_peer.Peer(model, config.learning_rate, config.weight_decay)
     labels = dataset.labels[dataset.utterance].astype(np.int64)
-    batch_shape = (run.steps_per_epoch, config.batch_size)
-    draw_mixup = jax.jit(
-        jax.vmap(lambda s: steps.mixup(run.seed, s, batch_shape[1], config.mixup_alpha))
+    shape = (run.steps_per_epoch, config.batch_size)
+    mixup = jax.jit(
+        jax.vmap(lambda i: steps.mixup(run.seed, i, shape[1], config.mixup_alpha))
     )
 
     def train(epoch):
         order = runs.epoch_order(run, epoch, len(run.train_segments))
-        batches = order[: np.prod(batch_shape)].reshape(batch_shape)
-        first_step = epoch * run.steps_per_epoch
-        mixing = draw_mixup(first_step + np.arange(run.steps_per_epoch))
-        torch_peer.train(
-            model, optimizer, dataset.features, labels, batches, *map(np.array, mixing)
-        )
+        batches = order[: np.prod(shape)].reshape(shape)
+        mixing = jax.device_get(mixup(epoch * shape[0] + np.arange(shape[0])))
+        peer.train(dataset.features, labels, batches, *mixing)
 
-    infer = functools.partial(
-        torch_peer.predict,
-        model,
-        dataset.features,
-        run.eval_segments,
-        steps.EVAL_BATCH_SIZE,
-    )
-    return {"training": train, "inference": lambda _: infer()}
+    def infer(_):
+        peer.predict(dataset.features, run.eval_segments, steps.EVAL_BATCH_SIZE)
+
+    return {"training": train, "inference": infer}
 
 
-def seconds_in_turn(
-    functions: dict[str, Callable[[int], None]], repeats: int
-) -> dict[str, np.ndarray]:
-    """(repeats,) seconds of each function, called in turn, after one warm-up each."""
-    seconds = {name: [] for name in functions}
+def in_turn(functions: Cases, repeats: int) -> dict[str, np.ndarray]:
+    """(repeats,) seconds of each, called in turn, after one warm-up each."""
+    seconds = np.zeros((repeats + 1, len(functions)))
     for repeat in range(repeats + 1):
-        for name, function in functions.items():
+        for i, function in enumerate(functions.values()):
             start = time.perf_counter()
             function(repeat)
-            seconds[name].append(time.perf_counter() - start)
-    return {name: np.array(values[1:]) for name, values in seconds.items()}
+            seconds[repeat, i] = time.perf_counter() - start
+    return dict(zip(functions, seconds[1:].T, strict=True))
 
 
 def speed_rows(case: str, segments: int, seconds: dict[str, np.ndarray]) -> list[Row]:
-    """Time and speed of each target, and our speed as a multiple of the others'."""
+    """Time and speed of each target, and our speed over each other's."""
     rows = []
     for target, values in seconds.items():
         rows.append(Row(case, target, "time", values, "s"))
         rows.append(Row(case, target, "speed", segments / values, "segments/s"))
-    for target in seconds.keys() - {OURS}:
-        ratio = seconds[target] / seconds[OURS]
-        rows.append(Row(case, f"{OURS} / {target}", "speed", ratio, "x"))
+        if target != OURS:
+            ratio = values / seconds[OURS]
+            rows.append(Row(case, f"{OURS} / {target}", "speed", ratio, "x"))
     return rows
 
 
-def measure(
-    config: ml_collections.ConfigDict, peer: str | None, repeats: int, num_steps: int
-) -> list[Row]:
-    """Measures run 0 of a config.
-
-    Args:
-      config: the recipe and the data set.
-      peer: 'torch', or None for none.
-      repeats: rounds measured, each of one epoch.
-      num_steps: steps of an epoch, None for all.
-    """
+def measure(config: ml_collections.ConfigDict) -> list[Row]:
+    """Compile time, training and inference of a config's run 0, by the flags."""
     dataset = input_pipeline.load(config)
     run = runs.plan(config, dataset)[0]
-    num_steps = min(num_steps or run.steps_per_epoch, run.steps_per_epoch)
-    run = dataclasses.replace(run, steps_per_epoch=num_steps)
-    cases = {peer: torch_cases(config, dataset, run)} if peer else {}
+    count = min(_STEPS.value or run.steps_per_epoch, run.steps_per_epoch)
+    run = dataclasses.replace(run, steps_per_epoch=count)
+    peers = {"torch": torch_cases(config, dataset, run)} if _PEER.value else {}
     compiled = program.Program(config, dataset, [run])
-    cases = {OURS: our_cases(compiled, run), **cases}
+    targets = {OURS: our_cases(compiled, run), **peers}
+    rows = [Row("compile", OURS, "time", np.array([compiled.compile_seconds]), "s")]
     segments = {
-        "training": num_steps * config.batch_size,
+        "training": count * config.batch_size,
         "inference": len(run.eval_segments),
     }
-    rows = [Row("compile", OURS, "time", np.array([compiled.compile_seconds]), "s")]
-    for case, count in segments.items():
-        functions = {target: cases[target][case] for target in cases}
-        rows += speed_rows(case, count, seconds_in_turn(functions, repeats))
+    for case in segments:
+        functions = {target: cases[case] for target, cases in targets.items()}
+        rows += speed_rows(case, segments[case], in_turn(functions, _REPEATS.value))
     return rows
 
 
 def table(rows: list[Row]) -> str:
-    """The rows with the median, least and greatest value of each."""
+    """The median, least and greatest value of each row."""
     line = "{:<11}{:<18}{:<8}{:>10}{:>10}{:>10}  {}".format
     lines = [line("case", "target", "metric", "median", "min", "max", "unit")]
-    for row in rows:
-        numbers = (np.median(row.values), row.values.min(), row.values.max())
+    for case, target, metric, values, unit in rows:
+        numbers = (np.median(values), values.min(), values.max())
         numbers = (f"{number:.4g}" for number in numbers)
-        lines.append(line(row.case, row.target, row.metric, *numbers, row.unit))
+        lines.append(line(case, target, metric, *numbers, unit))
     return "\n".join(lines)
 
 
@@ -199,25 +157,23 @@ def machine() -> str:
     """Processor, load, versions and threads in words."""
     cpuinfo = pathlib.Path("/proc/cpuinfo")
     text = cpuinfo.read_text() if cpuinfo.exists() else ""
-    names = [line for line in text.splitlines() if line.startswith("model name")]
-    processor = names[0].split(": ")[1] if names else platform.processor()
+    name = re.search(r"model name\s*: (.*)", text)
+    peer = f"; {torch_peer.DESCRIPTION}" if torch_peer and _PEER.value else ""
     return (
-        f"{processor}, {os.cpu_count()} processors, load {os.getloadavg()[0]:.1f}\n"
-        f"jax {jax.__version__} on {parallel.describe()}, {joblib.cpu_count()} threads"
+        f"{name[1] if name else platform.processor()}, load {os.getloadavg()[0]:.1f}\n"
+        f"jax {jax.__version__}, {joblib.cpu_count()} threads{peer}"
     )
 
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"arguments not understood: {argv[1:]}")
+    logging.set_verbosity(logging.ERROR)
+    before = machine()
     try:
-        rows = measure(_CONFIG.value, _PEER.value, _REPEATS.value, _STEPS.value)
+        print(f"{before}\n\n{table(measure(_CONFIG.value))}")
     except ValueError as error:
         sys.exit(f"error: {error}")
-    print(machine())
-    if _PEER.value:
-        print(import_torch_peer().describe())
-    print(f"\n{table(rows)}")
 
 
 if __name__ == "__main__":

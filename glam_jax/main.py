@@ -32,6 +32,15 @@ def default_workdir(config) -> str:
     return "runs/" + "_".join(names)
 
 
+def parse(argv: list[str]) -> list[str]:
+    """Reads the flags; a misspelt field of the config ends in one line."""
+    try:
+        return app.parse_flags_with_usage(argv)
+    except (AttributeError, KeyError) as error:  # no such field
+        nearest = str(error).rpartition("Did you mean ")[2].rpartition(" instead")
+        sys.exit(f"error: no such field of the config; did you mean {nearest[0]}?")
+
+
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"arguments not understood: {argv[1:]}")
@@ -39,11 +48,11 @@ def main(argv: list[str]) -> None:
     # Not before the flags are read: importing JAX takes seconds.
     from glam_jax import report, train
 
-    config = _CONFIG.value
-    workdir = _WORKDIR.value or default_workdir(config)
     try:
+        config = _CONFIG.value
+        workdir = _WORKDIR.value or default_workdir(config)
         result = train.train_and_evaluate(config, workdir)
-    except (ValueError, FloatingPointError) as error:
+    except (OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
     except train.Preempted:
         print(f"stopped by SIGTERM; saved in {workdir}. The same command goes on.")
@@ -52,4 +61,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main)
+    app.run(main, flags_parser=parse)

@@ -49,6 +49,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       Preempted: after saving, when SIGTERM came.
     """
     folder = pathlib.Path(workdir)
+    check(config)
     dataset = input_pipeline.load(config)
     all_runs = runs_lib.plan(config, dataset)
     workdir_lib.claim(folder, config)
@@ -68,6 +69,16 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     state = selected_state(program, first, files)
     report.save_embedding(folder, program.embeddings(state, test), dataset.labels[test])
     return report.write(folder)
+
+
+def check(config: ml_collections.ConfigDict) -> None:
+    """Raises ValueError for numbers that no training can have."""
+    for key in ("batch_size", "num_epochs", "checkpoint_every"):
+        if config[key] < 1:
+            raise ValueError(f"config.{key} must be at least 1, not {config[key]}")
+    for key in ("num_runs", "seed", "mixup_alpha"):
+        if config[key] < 0:
+            raise ValueError(f"config.{key} must not be negative, not {config[key]}")
 
 
 @contextlib.contextmanager

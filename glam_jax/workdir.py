@@ -13,6 +13,8 @@ from typing import Any
 import ml_collections
 import numpy as np
 
+CHECKPOINTS = "checkpoints"
+
 
 def write_atomically(path: pathlib.Path, text: str) -> None:
     """Replaces a file in one step: a reader sees the old text or the new."""
@@ -24,13 +26,15 @@ def write_atomically(path: pathlib.Path, text: str) -> None:
 def claim(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     """Makes `folder` the place of this config's training.
 
+    A folder in which nothing was trained yet may change its config.
+
     Raises:
       ValueError: when it is another config's, with the differences.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "config.json"
     ours = json.loads(config.to_json_best_effort())
-    if not path.exists():
+    if not (folder / CHECKPOINTS).exists():
         write_atomically(path, json.dumps(ours, indent=2) + "\n")
         return
     theirs = json.loads(path.read_text())
@@ -137,4 +141,4 @@ class Workdir:
 
     def checkpoints(self, run: int) -> pathlib.Path:
         """Where the checkpoints of a run are."""
-        return self.folder / "checkpoints" / f"run_{run:03d}"
+        return self.folder / CHECKPOINTS / f"run_{run:03d}"

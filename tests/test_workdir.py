@@ -10,10 +10,19 @@ from glam_jax import workdir
 def test_another_config_is_refused_with_the_difference(tmp_path):
     config = iemocap.get_config()
     workdir.claim(tmp_path, config)
+    (tmp_path / "checkpoints").mkdir()  # training began
     workdir.claim(tmp_path, config)  # the same may go on
     config.learning_rate = 0.01
     with pytest.raises(ValueError, match=r"learning_rate: 0\.001 there, 0\.01 here"):
         workdir.claim(tmp_path, config)
+
+
+def test_a_config_can_change_before_anything_was_trained(tmp_path):
+    config = iemocap.get_config()
+    workdir.claim(tmp_path, config)
+    config.model = "another"
+    workdir.claim(tmp_path, config)
+    assert "another" in (tmp_path / "config.json").read_text()
 
 
 def test_rows_are_read_back_without_a_line_cut_short(tmp_path):

@@ -134,8 +134,6 @@ def test_the_schema_is_the_one_that_training_reads(prepared):
     assert all(isinstance(schema[name], tfds.features.Text) for name in texts)
     (record, *_) = read(prepared[1])
     assert record["features"].dtype == np.float32
-    assert record["num_samples"].dtype == np.int64
-    assert record["padded"].dtype == np.bool_
 
 
 def test_the_folder_is_named_after_corpus_features_and_segments(prepared):

@@ -1,0 +1,117 @@
+"""The command line: help, typos, statuses, and a kill in the middle of an epoch."""
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "glam_jax.main", *arguments]
+
+
+def run(*arguments):
+    return subprocess.run(
+        command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+
+
+def test_help_explains_the_flags_and_examples():
+    result = run("--help")
+    assert "--config=configs/iemocap.py" in result.stdout
+    assert "--workdir" in result.stdout
+
+
+def test_a_misspelt_field_is_refused_with_the_nearest_name():
+    result = run("--config=configs/emodb.py", "--config.num_epoch=3")
+    assert result.returncode != 0
+    assert 'did you mean "num_epochs"' in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_missing_config_file_is_named():
+    result = run("--config=configs/emo.py")
+    assert result.returncode != 0
+    assert "configs/emo.py" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_value_of_another_type_is_refused():
+    result = run("--config=configs/emodb.py", "--config.num_epochs=many")
+    assert result.returncode != 0
+    assert "num_epochs" in result.stderr
+
+
+def test_an_unknown_subset_is_refused_with_the_names():
+    result = run("--config=configs/iemocap.py:improvised")
+    assert result.returncode != 0
+    assert "impro, script, full" in result.stderr
+
+
+def test_without_data_the_command_that_prepares_is_shown(tmp_path):
+    result = run("--config=configs/emodb.py", f"--config.data_dir={tmp_path}")
+    assert result.returncode == 1
+    assert "python -m data_prep.build --corpus=emodb" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+@pytest.fixture
+def training(config, tmp_path):
+    """The arguments of a training of one run of four epochs."""
+    return [
+        "--config=configs/demo.py",
+        f"--config.data_dir={config.data_dir}",
+        "--config.segment=8000",
+        "--config.hop=8000",
+        "--config.batch_size=16",
+        "--config.num_runs=1",
+        "--config.num_epochs=4",
+        "--config.checkpoint_every=1",
+        f"--workdir={tmp_path / 'run'}",
+    ]
+
+
+def begin(training, workdir, epochs):
+    """Starts a training and waits until so many epochs are done."""
+    process = subprocess.Popen(
+        command(*training), cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    metrics = workdir / "metrics.jsonl"
+    deadline = time.monotonic() + 200
+    while not metrics.exists() or metrics.read_text().count("\n") < epochs:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    return process
+
+
+def test_sigterm_saves_and_exits_with_its_own_status(training, tmp_path):
+    process = begin(training, tmp_path / "run", epochs=1)
+    process.send_signal(signal.SIGTERM)
+    output, _ = process.communicate(timeout=200)
+    assert process.returncode == 75
+    assert "The same command goes on" in output
+    steps = [
+        int(path.name) for path in (tmp_path / "run/checkpoints/run_000").iterdir()
+    ]
+    assert max(steps) >= 24  # at least the first epoch
+
+
+@pytest.mark.slow  # test_train.py kills in other ways within one process
+def test_killed_three_times_ends_with_the_same_report(training, tmp_path):
+    *arguments, _ = training
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    assert run(*arguments, f"--workdir={whole}").returncode == 0
+    for epochs in (1, 2, 3):
+        process = begin([*arguments, f"--workdir={killed}"], killed, epochs)
+        time.sleep(0.1 * epochs)  # into the next epoch
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert run(*arguments, f"--workdir={killed}").returncode == 0
+    for name in ("report.json", "predictions.csv"):
+        assert (killed / name).read_bytes() == (whole / name).read_bytes()

@@ -1,0 +1,89 @@
+"""The report of finished runs, from their files: numbers by hand, true class names."""
+
+import json
+
+import numpy as np
+import pytest
+
+from configs import iemocap
+from glam_jax import report, workdir
+
+# Two runs of two test utterances. Run 0 is best after epoch 1, run 1 after epoch 2.
+WA = {0: (100.0, 50.0), 1: (50.0, 50.0)}
+UA = {0: (100.0, 50.0), 1: (50.0, 60.0)}
+
+
+def write_training(folder, protocol):
+    config = iemocap.get_config()
+    config.protocol, config.num_epochs = protocol, 2
+    workdir.claim(folder, config)
+    names = tuple(name for name, _ in config.classes.paper)
+    files = workdir.Workdir(folder, names)
+    for run in (0, 1):
+        for epoch in (1, 2):
+            row = {"run": run, "seed": run, "fold": "", "epoch": epoch, "loss": 1.0}
+            row |= dict.fromkeys(("macro_f1", "weighted_f1"), 50.0)
+            row |= {"wa": WA[run][epoch - 1], "ua": UA[run][epoch - 1]}
+            row |= {"validation_wa": epoch, "validation_ua": epoch}
+            files.metrics.add(row)
+        # One neutral utterance, and one sad one that run 1 takes for angry.
+        probabilities = np.eye(4)[[0, 1 + run]]
+        files.predictions.add(
+            run, np.array(["a", "b"]), np.array([0, 1]), probabilities
+        )
+    random = np.random.default_rng(0)
+    report.save_embedding(folder, random.normal(size=(20, 8)), np.arange(20) % 4)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    write_training(tmp_path, "paper")
+    return tmp_path
+
+
+def test_summaries_by_hand(folder):
+    summary = report.write(folder)["summary"]
+    assert summary["selected"]["wa"]["mean"] == 75  # 100 and 50
+    assert summary["selected"]["ua"]["mean"] == 80  # 100 and 60
+    assert summary["last"]["wa"]["mean"] == 50
+    assert summary["last"]["ua"]["mean"] == 55
+    assert summary["best_on_test"] == summary["selected"]
+    assert summary["selected"]["wa"]["sd"] == pytest.approx(50 / 2**0.5)
+    assert summary["selected"]["wa"]["n"] == 2
+
+
+def test_validation_selects_without_looking_at_the_test(tmp_path):
+    write_training(tmp_path, "paper_811")
+    written = report.write(tmp_path)
+    assert [run["selected"]["epoch"] for run in written["runs"]] == [2, 2]
+    assert written["summary"]["best_on_test"]["wa"]["mean"] == 75
+
+
+def test_confusion_matrix_has_true_names_in_the_order_of_the_labels(folder):
+    written = report.write(folder)
+    assert written["classes"] == ["neutral", "sad", "angry", "excited"]
+    assert written["confusion_matrix"] == [
+        [2, 0, 0, 0],
+        [0, 1, 1, 0],
+        [0, 0, 0, 0],
+        [0, 0, 0, 0],
+    ]
+    assert "| sad | 0 | 1 | 1 | 0 |" in (folder / "report.md").read_text()
+
+
+def test_the_table_shows_reported_last_and_optimistic_epochs(folder):
+    table = report.table(report.write(folder))
+    assert "best on test** | 75.00 ± 35.36 (± 317.66)" in table
+    assert "| last epoch | 50.00 ± 0.00" in table
+    assert "(optimistic) | 75.00" in table
+
+
+def test_pictures_are_written(folder):
+    report.write(folder)
+    for name in ("confusion.png", "curves.png", "embedding.png"):
+        assert (folder / name).stat().st_size > 10_000
+
+
+def test_report_json_is_what_is_returned(folder):
+    written = report.write(folder)
+    assert json.loads((folder / "report.json").read_text()) == written
