@@ -15,7 +15,6 @@ import re
 import sys
 import time
 from collections.abc import Callable
-from typing import NamedTuple
 
 import jax
 import joblib
@@ -41,16 +40,7 @@ flags.mark_flag_as_required("config")
 
 OURS = "glam_jax"
 Cases = dict[str, Callable[[int], object]]  # what to time, given the round from 0
-
-
-class Row(NamedTuple):
-    """A measured quantity, with its value in each round."""
-
-    case: str
-    target: str
-    metric: str
-    values: np.ndarray
-    unit: str
+Row = tuple[str, str, str, np.ndarray, str]  # case, target, metric, its values, unit
 
 
 def our_cases(compiled: program.Program, run: runs.Run) -> Cases:
@@ -90,35 +80,29 @@ def torch_cases(
     def train(epoch):
         order = runs.epoch_order(run, epoch, len(run.train_segments))
         batches = order[: np.prod(shape)].reshape(shape)
-        mixing = jax.device_get(mixup(epoch * shape[0] + np.arange(shape[0])))
-        peer.train(dataset.features, labels, batches, *mixing)
+        mixing = mixup(epoch * shape[0] + np.arange(shape[0]))
+        peer.train(dataset.features, labels, batches, *map(np.array, mixing))
 
-    def infer(_):
-        peer.predict(dataset.features, run.eval_segments, steps.EVAL_BATCH_SIZE)
-
-    return {"training": train, "inference": infer}
+    held_out = (dataset.features, run.eval_segments, steps.EVAL_BATCH_SIZE)
+    return {"training": train, "inference": lambda _: peer.predict(*held_out)}
 
 
-def in_turn(functions: Cases, repeats: int) -> dict[str, np.ndarray]:
-    """(repeats,) seconds of each, called in turn, after one warm-up each."""
-    seconds = np.zeros((repeats + 1, len(functions)))
+def speed_rows(case: str, call_size: int, functions: Cases, repeats: int) -> list[Row]:
+    """Calls the targets in turn, on `call_size` segments; one warm-up, then repeats."""
+    seconds = {target: np.zeros(repeats + 1) for target in functions}
     for repeat in range(repeats + 1):
-        for i, function in enumerate(functions.values()):
+        for target, function in functions.items():
             start = time.perf_counter()
             function(repeat)
-            seconds[repeat, i] = time.perf_counter() - start
-    return dict(zip(functions, seconds[1:].T, strict=True))
-
-
-def speed_rows(case: str, segments: int, seconds: dict[str, np.ndarray]) -> list[Row]:
-    """Time and speed of each target, and our speed over each other's."""
+            seconds[target][repeat] = time.perf_counter() - start
     rows = []
     for target, values in seconds.items():
-        rows.append(Row(case, target, "time", values, "s"))
-        rows.append(Row(case, target, "speed", segments / values, "segments/s"))
+        values = values[1:]
+        rows.append((case, target, "time", values, "s"))
+        rows.append((case, target, "speed", call_size / values, "segments/s"))
         if target != OURS:
-            ratio = values / seconds[OURS]
-            rows.append(Row(case, f"{OURS} / {target}", "speed", ratio, "x"))
+            ratio = values / seconds[OURS][1:]
+            rows.append((case, f"{OURS} / {target}", "speed", ratio, "x"))
     return rows
 
 
@@ -131,14 +115,11 @@ def measure(config: ml_collections.ConfigDict) -> list[Row]:
     peers = {"torch": torch_cases(config, dataset, run)} if _PEER.value else {}
     compiled = program.Program(config, dataset, [run])
     targets = {OURS: our_cases(compiled, run), **peers}
-    rows = [Row("compile", OURS, "time", np.array([compiled.compile_seconds]), "s")]
-    segments = {
-        "training": count * config.batch_size,
-        "inference": len(run.eval_segments),
-    }
-    for case in segments:
+    rows = [("compile", OURS, "time", np.array([compiled.compile_seconds]), "s")]
+    trained, classified = count * config.batch_size, len(run.eval_segments)
+    for case, call_size in (("training", trained), ("inference", classified)):
         functions = {target: cases[case] for target, cases in targets.items()}
-        rows += speed_rows(case, segments[case], in_turn(functions, _REPEATS.value))
+        rows += speed_rows(case, call_size, functions, _REPEATS.value)
     return rows
 
 
@@ -146,10 +127,9 @@ def table(rows: list[Row]) -> str:
     """The median, least and greatest value of each row."""
     line = "{:<11}{:<18}{:<8}{:>10}{:>10}{:>10}  {}".format
     lines = [line("case", "target", "metric", "median", "min", "max", "unit")]
-    for case, target, metric, values, unit in rows:
+    for *names, values, unit in rows:
         numbers = (np.median(values), values.min(), values.max())
-        numbers = (f"{number:.4g}" for number in numbers)
-        lines.append(line(case, target, metric, *numbers, unit))
+        lines.append(line(*names, *(f"{number:.4g}" for number in numbers), unit))
     return "\n".join(lines)
 
 
@@ -169,9 +149,8 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"arguments not understood: {argv[1:]}")
     logging.set_verbosity(logging.ERROR)
-    before = machine()
     try:
-        print(f"{before}\n\n{table(measure(_CONFIG.value))}")
+        print(f"{machine()}\n\n{table(measure(_CONFIG.value))}")
     except ValueError as error:
         sys.exit(f"error: {error}")
 

@@ -58,10 +58,7 @@ class GlobalAwareBlock(nn.Module):
 
 
 class GLAM(nn.Module):
-    """GLAM with the reference's tensor names, for which some modules are nested.
-
-    (batch, frequency, time) -> logits, (batch, num_classes).
-    """
+    """(batch, frequency, time) -> logits; nested for the reference's tensor names."""
 
     def __init__(self, num_classes: int = 4, feature_shape: tuple = (26, 57)):
         super().__init__()
@@ -93,11 +90,10 @@ class Peer:
     """A model in training, with Adam and L2 added to the gradient."""
 
     def __init__(self, model: GLAM, learning_rate: float, weight_decay: float):
-        # On an AMD EPYC training is 10 % and inference 15 % faster than channels first.
+        # 10 % faster in training, 15 % in inference than contiguous on an AMD EPYC.
         self.model = model.to(memory_format=torch.channels_last)
-        self.optimizer = torch.optim.Adam(
-            model.parameters(), learning_rate, weight_decay=weight_decay
-        )
+        adam = {"lr": learning_rate, "weight_decay": weight_decay}
+        self.optimizer = torch.optim.Adam(model.parameters(), **adam)
 
     def train(self, features, labels, batches, weights, partners) -> np.ndarray:
         """Takes one mixup step for each batch; returns their (steps,) losses.
@@ -111,14 +107,13 @@ class Peer:
         """
         self.model.train()
         features, labels = torch.from_numpy(features), torch.from_numpy(labels)
-        cross_entropy = functional.cross_entropy
         losses = []
         steps = zip(batches, weights.tolist(), partners, strict=True)
         for batch, weight, partner in steps:
             x, y = features[batch], labels[batch]
             logits = self.model(torch.lerp(x[partner], x, weight))
-            loss = weight * cross_entropy(logits, y)
-            loss = loss + (1 - weight) * cross_entropy(logits, y[partner])
+            loss = weight * functional.cross_entropy(logits, y)
+            loss += (1 - weight) * functional.cross_entropy(logits, y[partner])
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
@@ -130,5 +125,5 @@ class Peer:
         """(n, classes) logits of the (n,) segments of `features`."""
         self.model.eval()
         features, segments = torch.from_numpy(features), torch.from_numpy(segments)
-        batches = [features[batch] for batch in segments.split(batch_size)]
+        batches = (features[batch] for batch in segments.split(batch_size))
         return torch.cat([self.model(batch) for batch in batches]).numpy()

@@ -9,9 +9,9 @@ import pytest
 import tensorflow_datasets as tfds
 
 # Compiling takes a third of the time, and these models run as fast.
-os.environ["XLA_FLAGS"] = "--xla_backend_optimization_level=0"
+os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 jax.config.update("jax_platforms", "cpu")
-jax.config.update("jax_num_cpu_devices", 4)
+jax.config.update("jax_num_cpu_devices", int(os.environ.get("NUM_DEVICES", 4)))
 
 from configs import demo as demo_config  # noqa: E402
 from data_prep import builder  # noqa: E402

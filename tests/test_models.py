@@ -1,5 +1,9 @@
 """Models: parity with the PyTorch reference, sizes, initial values."""
 
+import os
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -79,6 +83,20 @@ def test_training_pass_is_the_references(name):
         np.testing.assert_allclose(flat, head, rtol=1e-2, atol=1e-3 * norm + 1e-6)
     norms = [np.linalg.norm(ours[key]) for key in golden["running_names"]]
     np.testing.assert_allclose(norms, golden["running_norms"], rtol=1e-5)
+
+
+def test_training_pass_is_the_references_as_users_compile_it():
+    """With all optimisations, on one device: XLA fuses otherwise than in the rest."""
+    test = f"{__file__}::test_training_pass_is_the_references"
+    result = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", test],
+        env=os.environ | {"XLA_FLAGS": "", "NUM_DEVICES": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert result.returncode == 0, result.stdout
+    assert "passed" in result.stdout
 
 
 def to_torch_layout(name, state_dict, params, batch_stats):
