@@ -14,6 +14,6 @@ def get_config() -> ml_collections.ConfigDict:
     config = iemocap.get_config("full")
     config.corpus = "demo"
     config.num_runs = 2
-    config.num_epochs = 8
+    config.num_epochs = 6
     config.checkpoint_every = 2
     return config

@@ -17,15 +17,11 @@ JSON = "report.json"
 MARKDOWN = "report.md"
 EMBEDDING = "embedding.npz"
 
-ROWS = {
-    "selected": "the protocol's epoch",
+# What an epoch is chosen by, in words.
+SELECTIONS = {
+    "test": "best epoch on the test fold (optimistic)",
+    "validation": "best epoch on the validation utterances",
     "last": "last epoch",
-    "best_on_test": "best epoch on the test fold (optimistic)",
-}
-SELECTION = {
-    "test": "the best epoch ON THE TEST FOLD, as the paper did: optimistic",
-    "validation": "the best epoch on the validation utterances",
-    "last": "the last epoch",
 }
 
 
@@ -76,7 +72,7 @@ def summarise(config: dict, files: workdir.Workdir, class_names: list[str]) -> d
                 measure: metrics.summarise([run[name][measure] for run in runs])
                 for measure in metrics.NAMES
             }
-            for name in ROWS
+            for name in _selections(protocol)
         },
         "pooled": metrics.from_confusion(pooled),
         "confusion_matrix": pooled.tolist(),
@@ -93,26 +89,32 @@ def title(report: dict) -> str:
     corpus = report["corpus"]
     if report["tfds_splits"] != ["train"]:
         corpus += " " + "+".join(report["tfds_splits"])
+    count = len(report["runs"])
     return (
         f"{report['model']} on {corpus}, protocol {report['protocol']}, "
-        f"{len(report['runs'])} runs of {report['num_epochs']} epochs"
+        f"{count} run{'s' if count > 1 else ''} of {report['num_epochs']} epochs"
     )
 
 
 def table(report: dict) -> str:
-    """The table of results: mean +- sd and 95 % interval over the runs, as Markdown."""
-    header = ["epoch reported", *(metrics.TITLES[name] for name in metrics.NAMES), "n"]
+    """The table of results: mean +- sd and 95 % interval over the runs, as Markdown.
+
+    The epoch that the protocol reports comes first, then the others.
+    """
+    header = ["epoch", *(metrics.TITLES[name] for name in metrics.NAMES), "n"]
     lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
-    for name, description in ROWS.items():
-        cells = [_cell(report["summary"][name][measure]) for measure in metrics.NAMES]
+    selections = _selections(splits.protocol(report["protocol"]))
+    for name, selection in selections.items():
+        description = SELECTIONS[selection]
         if name == "selected":
-            description = f"**{description}: {_SHORT[report['selection']]}**"
-        count = report["summary"][name]["wa"]["n"]
-        lines.append("| " + " | ".join([description, *cells, str(count)]) + " |")
+            description = f"**reported: {description}**"
+        elif selection == report["selection"]:
+            continue
+        summary = report["summary"][name]
+        cells = [_cell(summary[measure]) for measure in metrics.NAMES]
+        cells.append(str(summary["wa"]["n"]))
+        lines.append(f"| {description} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
-
-
-_SHORT = {"test": "best on test", "validation": "best on validation", "last": "last"}
 
 
 def _cell(summary: dict) -> str:
@@ -127,8 +129,8 @@ def markdown(report: dict) -> str:
     lines = [
         f"# {title(report)}",
         "",
-        f"The protocol reports {SELECTION[report['selection']]}. In percent: mean ± "
-        "standard deviation over the n runs (± half the 95 % interval of the mean).",
+        "In percent: mean ± standard deviation over the n runs (± half the 95 % "
+        "interval of the mean).",
         "",
         table(report),
         "",

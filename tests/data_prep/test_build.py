@@ -167,8 +167,8 @@ def test_the_summary_counts_utterances_segments_and_short_ones(prepared):
 
 
 def test_recordings_that_had_to_be_converted_are_counted(prepared):
-    line = "converted to 16 kHz mono: 1 recordings of 44100 Hz, 2 channels"
-    assert line in prepared[2].splitlines()
+    lines = [line for line in prepared[2].splitlines() if "converted" in line]
+    assert lines == ["converted to 16 kHz mono: 1 recordings of 44100 Hz, 2 channels"]
 
 
 def test_a_second_call_says_so_and_changes_nothing(corpus, prepared):
