@@ -42,7 +42,8 @@ def dataset_folder(config: ml_collections.ConfigDict) -> pathlib.Path:
     )
     if config.emotions:
         name += "_" + "-".join(sorted(config.emotions))
-    return pathlib.Path(config.data_dir, "speech_emotion", name, "1.0.0")
+    data_dir = pathlib.Path(config.data_dir).expanduser()
+    return data_dir / "speech_emotion" / name / "1.0.0"
 
 
 def load(config: ml_collections.ConfigDict) -> Dataset:

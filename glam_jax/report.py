@@ -154,7 +154,7 @@ def markdown(report: dict) -> str:
         "",
         "## Runs",
         "",
-        "| run | seed | left out | test utterances | epoch | WA | UA | last WA | last UA |",
+        "| run | seed | left out | utterances | epoch | WA | UA | last WA | last UA |",
         "|---" * 9 + "|",
     ]
     for run in report["runs"]:

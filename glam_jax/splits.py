@@ -69,7 +69,7 @@ def folds(name: str, groups: Groups) -> list[str]:
     """The folds of a protocol: what each leaves out; [''] for a random split.
 
     Raises:
-      ValueError: when the corpus has fewer than two sessions (or speakers) to leave out.
+      ValueError: when the corpus has fewer than two sessions or speakers for it.
     """
     left_out = protocol(name).left_out
     if not left_out:
