@@ -83,7 +83,7 @@ def torch_cases(
         mixing = mixup(epoch * shape[0] + np.arange(shape[0]))
         peer.train(dataset.features, labels, batches, *map(np.array, mixing))
 
-    held_out = (dataset.features, run.eval_segments, steps.EVAL_BATCH_SIZE)
+    held_out = (dataset.features, run.eval_segments, program.EVAL_BATCH_SIZE)
     return {"training": train, "inference": lambda _: peer.predict(*held_out)}
 
 

@@ -57,6 +57,8 @@ def main(argv: list[str]) -> None:
     except train.Preempted:
         print(f"stopped by SIGTERM; saved in {workdir}. The same command goes on.")
         sys.exit(PREEMPTED)
+    except KeyboardInterrupt:
+        sys.exit(f"\ninterrupted; the same command goes on from {workdir}/checkpoints.")
     print(f"\n{report.title(result)}\n\n{report.table(result)}\n\nAll files: {workdir}")
 
 

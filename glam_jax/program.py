@@ -12,6 +12,7 @@ import tqdm
 
 from glam_jax import input_pipeline, models, parallel, runs, steps
 
+EVAL_BATCH_SIZE = 64
 FIRST_STEPS = 8  # in the first call; then as many as SECONDS_PER_CALL allow
 SECONDS_PER_CALL = 10.0  # after which the host looks whether to stop
 
@@ -42,17 +43,15 @@ class Program:
             )
         )
         self._devices = parallel.devices()
-        for batch_size in (config.batch_size, steps.EVAL_BATCH_SIZE):
-            parallel.check_divisible(batch_size, len(self._devices))
+        parallel.check_divisible(config.batch_size, len(self._devices))
+        eval_batch_size = _round_up(EVAL_BATCH_SIZE, len(self._devices))
         self._data = parallel.replicate(
             steps.Data(dataset.features, dataset.utterance, dataset.labels),
             self._devices,
         )
         self._order_length = max(len(run.train_segments) for run in all_runs)
         longest = max(len(run.eval_segments) for run in all_runs)
-        self._eval_length = (
-            math.ceil(longest / steps.EVAL_BATCH_SIZE) * steps.EVAL_BATCH_SIZE
-        )
+        self._eval_length = _round_up(longest, eval_batch_size)
         self._steps_per_call = FIRST_STEPS
 
         state = self.place(self.init(all_runs[0].seed))
@@ -70,7 +69,7 @@ class Program:
         )
         self._evaluate = (
             parallel.data_parallel(
-                functools.partial(steps.evaluate, self.model),
+                functools.partial(steps.evaluate, self.model, eval_batch_size),
                 self._devices,
                 replicated=(True, True, False),
             )
@@ -171,7 +170,7 @@ class Program:
             return collected["intermediates"]["embedding"][0]
 
         segments = self.dataset.segments_of(utterances)
-        size = steps.EVAL_BATCH_SIZE
+        size = EVAL_BATCH_SIZE
         sums = counts = 0
         for start in range(0, len(segments), size):
             # The last batch is filled up, so that one compilation serves all.
@@ -182,6 +181,10 @@ class Program:
             sums += belongs @ embedded[: len(owner)]
             counts += belongs.sum(axis=1, keepdims=True)
         return sums / counts
+
+
+def _round_up(number: int, multiple: int) -> int:
+    return -(-number // multiple) * multiple
 
 
 def _variables(state: steps.TrainState) -> dict:

@@ -12,8 +12,6 @@ from jax import lax
 
 from glam_jax import parallel
 
-EVAL_BATCH_SIZE = 64
-
 
 @flax.struct.dataclass
 class TrainState:
@@ -187,23 +185,28 @@ def train_steps(
 
 
 def evaluate(
-    model: nn.Module, variables: dict, data: Data, segments: jax.Array
+    model: nn.Module,
+    batch_size: int,
+    variables: dict,
+    data: Data,
+    segments: jax.Array,
 ) -> jax.Array:
     """Sums the logits of each utterance's segments.
 
     Args:
       model: the network.
+      batch_size: segments at a time, over all devices.
       variables: {'params', 'batch_stats'}.
       data: the data set.
-      segments: indices of segments, then -1 up to a multiple of `EVAL_BATCH_SIZE`.
+      segments: indices of segments, then -1 up to a multiple of `batch_size`.
 
     Returns:
       (utterances, classes); zero for an utterance without a segment here.
     """
-    num_batches = (jnp.sum(segments >= 0) + EVAL_BATCH_SIZE - 1) // EVAL_BATCH_SIZE
+    num_batches = (jnp.sum(segments >= 0) + batch_size - 1) // batch_size
 
     def body(i, logit_sums):
-        batch = lax.dynamic_slice_in_dim(segments, i * EVAL_BATCH_SIZE, EVAL_BATCH_SIZE)
+        batch = lax.dynamic_slice_in_dim(segments, i * batch_size, batch_size)
         batch = parallel.my_part(batch)
         logits = model.apply(variables, data.features[batch], train=False)
         logits = jnp.where(batch[:, None] >= 0, logits, 0)

@@ -57,8 +57,16 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
         print(f"{folder} is complete.")
         return json.loads((folder / report.JSON).read_text())
     files = workdir_lib.Workdir(folder, dataset.class_names)
+    count, *shape = dataset.features.shape
+    print(
+        f"{len(dataset.labels)} utterances, {count} segments of {shape[0]} x {shape[1]} "
+        f"from {input_pipeline.dataset_folder(config)}\n"
+        f"compiling for {parallel.describe()} ... ",
+        end="",
+        flush=True,
+    )
     program = program_lib.Program(config, dataset, all_runs)
-    print(f"{parallel.describe()}; compiled in {program.compile_seconds:.1f} s")
+    print(f"{program.compile_seconds:.1f} s")
     progress = progress_lib.Progress(all_runs, config.num_epochs)
     with _sigterm() as stop_requested:
         for run in all_runs:

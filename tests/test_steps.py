@@ -134,12 +134,12 @@ def test_sixteen_segments_can_be_learned_by_heart(recipe):
     state = train_steps(state, placed, order, window(stop=40))
     model = models.create_model("glam", batch_axis=parallel.AXIS)
     evaluate = parallel.data_parallel(
-        functools.partial(steps.evaluate, model),
+        functools.partial(steps.evaluate, model, 64),
         devices,
         replicated=(True, True, False),
     )
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    segments = np.full(steps.EVAL_BATCH_SIZE, -1, np.int32)
+    segments = np.full(64, -1, np.int32)
     segments[:16] = np.arange(16)
     logits = parallel.fetch(evaluate(variables, placed, segments))
     np.testing.assert_array_equal(logits.argmax(axis=1), data.labels)
@@ -168,12 +168,12 @@ def test_evaluation_sums_the_logits_of_each_utterance():
     variables = model.init(jax.random.key(0), data.features[:1], train=False)
     devices = jax.local_devices()[:4]
     evaluate = parallel.data_parallel(
-        functools.partial(steps.evaluate, model),
+        functools.partial(steps.evaluate, model, 64),
         devices,
         replicated=(True, True, False),
     )
     chosen = np.random.default_rng(0).permutation(100)[:70]
-    segments = np.full(2 * steps.EVAL_BATCH_SIZE, -1, np.int32)
+    segments = np.full(128, -1, np.int32)
     segments[:70] = chosen
     placed = parallel.replicate((variables, data), devices)
     sums = parallel.fetch(evaluate(*placed, segments))

@@ -24,6 +24,7 @@ OUTPUTS = (
     "confusion.png",
     "curves.png",
     "embedding.png",
+    "tensorboard/run_001",  # with the extra
 )
 
 
