@@ -8,6 +8,7 @@ Every field of a config file can be set as --config.FIELD=VALUE. The same comman
 on with an interrupted training.
 """
 
+import os
 import sys
 
 from absl import app, flags, logging
@@ -55,10 +56,12 @@ def main(argv: list[str]) -> None:
     except (OSError, ValueError, FloatingPointError) as error:
         sys.exit(f"error: {error}")
     except train.Preempted:
-        print(f"stopped by SIGTERM; saved in {workdir}. The same command goes on.")
+        print(f"stopped; saved in {workdir}. The same command goes on.")
         sys.exit(PREEMPTED)
     except KeyboardInterrupt:
-        sys.exit(f"\ninterrupted; the same command goes on from {workdir}/checkpoints.")
+        print("interrupted; the same command goes on from the last checkpoint.")
+        sys.stdout.flush()
+        os._exit(130)  # XLA's threads, still at work, would crash an orderly exit
     print(f"\n{report.title(result)}\n\n{report.table(result)}\n\nAll files: {workdir}")
 
 

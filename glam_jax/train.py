@@ -27,7 +27,7 @@ from glam_jax import workdir as workdir_lib
 
 
 class Preempted(Exception):
-    """SIGTERM came; what was trained is saved."""
+    """SIGTERM or Ctrl-C came; what was trained is saved."""
 
 
 def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
@@ -46,7 +46,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     Raises:
       ValueError: when the config, the data set or the workdir do not fit.
       FloatingPointError: when a loss is not finite.
-      Preempted: after saving, when SIGTERM came.
+      Preempted: after saving, when SIGTERM or Ctrl-C came.
     """
     folder = pathlib.Path(workdir)
     check(config)
@@ -59,8 +59,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     files = workdir_lib.Workdir(folder, dataset.class_names)
     count, *shape = dataset.features.shape
     print(
-        f"{len(dataset.labels)} utterances, {count} segments of {shape[0]} x {shape[1]} "
-        f"from {input_pipeline.dataset_folder(config)}\n"
+        f"{len(dataset.labels)} utterances, {count} segments of {shape[0]} x {shape[1]}"
+        f" from {input_pipeline.dataset_folder(config)}\n"
         f"compiling for {parallel.describe()} ... ",
         end="",
         flush=True,
@@ -68,7 +68,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     program = program_lib.Program(config, dataset, all_runs)
     print(f"{program.compile_seconds:.1f} s")
     progress = progress_lib.Progress(all_runs, config.num_epochs)
-    with _sigterm() as stop_requested:
+    with _stop_signals() as stop_requested:
         for run in all_runs:
             if run.number not in files.predictions.runs():
                 train_run(program, run, files, progress, stop_requested)
@@ -90,14 +90,25 @@ def check(config: ml_collections.ConfigDict) -> None:
 
 
 @contextlib.contextmanager
-def _sigterm() -> Iterator[Callable[[], bool]]:
-    """While it is open, SIGTERM only makes the given function return True."""
+def _stop_signals() -> Iterator[Callable[[], bool]]:
+    """While it is open, SIGTERM or Ctrl-C makes the given function return True.
+
+    The second one acts as usual.
+    """
     requested = threading.Event()
-    previous = signal.signal(signal.SIGTERM, lambda *_: requested.set())
+    previous = {}
+
+    def request(number, frame):
+        requested.set()
+        signal.signal(number, previous[number])
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        previous[number] = signal.signal(number, request)
     try:
         yield requested.is_set
     finally:
-        signal.signal(signal.SIGTERM, previous)
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
 
 def train_run(
