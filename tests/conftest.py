@@ -21,7 +21,7 @@ DATA = pathlib.Path(__file__).parent / "data"
 
 
 @pytest.fixture(scope="session", autouse=True)
-def compilation_cache(tmp_path_factory):
+def compile_once(tmp_path_factory):
     """A program compiled once in the session is not compiled again."""
     jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("jit")))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
