@@ -9,9 +9,9 @@ import ml_collections
 from configs import iemocap
 
 
-def get_config() -> ml_collections.ConfigDict:
-    """IEMOCAP's recipe for the demo corpus, with fewer epochs."""
-    config = iemocap.get_config("full")
+def get_config(options: str = "") -> ml_collections.ConfigDict:
+    """IEMOCAP's recipe with fewer epochs; `options` are model=NAME,recipe=NAME."""
+    config = iemocap.get_config(f"full,{options}")
     config.corpus = "demo"
     config.num_runs = 2
     config.num_epochs = 6

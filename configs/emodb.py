@@ -3,6 +3,7 @@ r"""GLAM on EmoDB with the paper's recipe, four emotions.
 python -m data_prep.build --corpus=emodb --source=/path/to/emodb
 python -m glam_jax.main --config=configs/emodb.py --config.num_runs=3
 python -m glam_jax.main --config=configs/emodb.py --config.protocol=speaker
+python -m glam_jax.main --config=configs/emodb.py:model=mhcnn,recipe=glam
 """
 
 import ml_collections
@@ -17,9 +18,9 @@ CLASSES = (
 )
 
 
-def get_config() -> ml_collections.ConfigDict:
-    """IEMOCAP's recipe for EmoDB."""
-    config = iemocap.get_config()
+def get_config(options: str = "") -> ml_collections.ConfigDict:
+    """IEMOCAP's recipe for EmoDB; `options` are model=NAME,recipe=NAME."""
+    config = iemocap.get_config(f"full,{options}")
     config.corpus = "emodb"
     config.tfds_splits = ("train",)
     config.classes.paper = CLASSES

@@ -1,6 +1,7 @@
 """A wav file -> 16 kHz mono samples, or the reason why not."""
 
 import dataclasses
+import hashlib
 import pathlib
 import struct
 
@@ -9,6 +10,8 @@ import soundfile
 import soxr
 
 from data_prep import features
+
+_GIT_LFS = b"version https://git-lfs"
 
 
 class AudioError(ValueError):
@@ -29,13 +32,17 @@ class Audio:
     stored_rate: int
     stored_channels: int
 
+    def digest(self) -> str:
+        """16 hex digits that are the same for the same samples."""
+        return hashlib.sha256(self.wave.astype("<f4").tobytes()).hexdigest()[:16]
+
 
 def read(path: pathlib.Path) -> Audio:
     """Reads a recording; another rate is resampled, several channels are averaged.
 
     Raises:
       AudioError: when the file is missing, unreadable, empty or cut short, or has
-        samples that are not finite.
+        samples that are not finite or all zero.
     """
     try:
         if not path.is_file():
@@ -52,6 +59,8 @@ def read(path: pathlib.Path) -> Audio:
         raise AudioError("holds no samples")
     if not np.isfinite(samples).all():
         raise AudioError("has samples that are NaN or infinite")
+    if not samples.any():
+        raise AudioError("is silent: every sample is zero")
     wave = samples.mean(axis=1)
     if rate != features.SAMPLE_RATE:
         wave = soxr.resample(wave, rate, features.SAMPLE_RATE)
@@ -63,11 +72,15 @@ def read(path: pathlib.Path) -> Audio:
 def _check_whole(path: pathlib.Path) -> None:
     """Raises AudioError when a RIFF file ends before its data chunk does.
 
-    libsndfile reads what is there and says nothing.
+    libsndfile reads what is there and says nothing. A file that only tells where
+    the sound is, as in a clone of CREMA-D without Git LFS, is refused too.
     """
     size = path.stat().st_size
     with path.open("rb") as file:
-        if file.read(4) != b"RIFF":
+        head = file.read(len(_GIT_LFS))
+        if head == _GIT_LFS:
+            raise AudioError("is a pointer of Git LFS, not the sound (git lfs pull)")
+        if not head.startswith(b"RIFF"):
             return
         file.seek(12)
         while len(header := file.read(8)) == 8:

@@ -15,7 +15,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import joblib
 import tensorflow_datasets as tfds
@@ -23,17 +23,36 @@ import tqdm
 from absl import app, flags, logging
 
 from data_prep import audio, builder, features
-from data_prep.corpora import Corpus, Problem, Utterance, demo, emodb, iemocap
+from data_prep.corpora import (
+    Corpus,
+    Problem,
+    Utterance,
+    crema_d,
+    demo,
+    emodb,
+    iemocap,
+    ravdess,
+)
 
+# Files beside the records; the last two only where there is something to list.
 SUMMARY = "summary.txt"
-CORPORA = {"iemocap": iemocap, "emodb": emodb, "demo": demo}
+LEFT_OUT = "left_out.csv"
+IDENTICAL = "identical.csv"
+CORPORA = {
+    "iemocap": iemocap,
+    "emodb": emodb,
+    "ravdess": ravdess,
+    "crema_d": crema_d,
+    "demo": demo,
+}
 
 flags.DEFINE_enum("corpus", None, list(CORPORA), "Which corpus to read.")
 flags.DEFINE_string(
     "source",
     None,
-    "Folder of the corpus. For demo: where the synthetic corpus is made if it is not "
-    "there (default: DATA_DIR/demo_corpus).",
+    "Folder of the corpus: the one that holds Session1 ... Session5 (iemocap), wav "
+    "(emodb), Actor_01 ... Actor_24 (ravdess) or AudioWAV (crema_d). For demo: where "
+    "the synthetic corpus is made if it is not there (default: DATA_DIR/demo_corpus).",
 )
 flags.DEFINE_string("data_dir", "data", "Folder that receives the data set.")
 flags.DEFINE_enum("features", "mfcc", list(features.KINDS), "Kind of features.")
@@ -50,7 +69,7 @@ flags.DEFINE_list("emotions", [], "The corpus's emotion words to keep (default: 
 flags.DEFINE_bool(
     "skip_bad",
     False,
-    "Leave out what cannot be used, and list it in left_out.csv beside the records.",
+    f"Leave out what cannot be used, and list it in {LEFT_OUT} beside the records.",
 )
 flags.DEFINE_integer("workers", None, "Processes (default: one for each core).", 1)
 flags.mark_flag_as_required("corpus")
@@ -63,6 +82,7 @@ class Checked:
 
     utterance: Utterance
     num_samples: int = 0
+    content: str = ""
     converted: str = ""
     problem: str = ""
 
@@ -76,7 +96,7 @@ def check(utterance: Utterance) -> Checked:
     converted = ""
     if (sound.stored_rate, sound.stored_channels) != (features.SAMPLE_RATE, 1):
         converted = f"{sound.stored_rate} Hz, {sound.stored_channels} channels"
-    return Checked(utterance, len(sound.wave), converted)
+    return Checked(utterance, len(sound.wave), sound.digest(), converted)
 
 
 def check_all(
@@ -155,19 +175,49 @@ def refuse_or_list(problems: list[Problem], skip_bad: bool) -> str:
     if not problems:
         return ""
     print(f"{len(problems)} files or labels cannot be used:")
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("path", "reason"))
+    rows = []
     for problem in problems:
         # A name that is not UTF-8 could be neither printed nor written.
         path = problem.path.encode(errors="backslashreplace").decode()
         print(f"  {path}: {problem.reason}")
-        writer.writerow((path, problem.reason))
+        rows.append((path, problem.reason))
     if not skip_bad:
         raise ValueError(
             "nothing was written. Repair these, or leave them out with --skip_bad "
-            "(they are then listed in left_out.csv in the data set's folder)."
+            f"(they are then listed in {LEFT_OUT} in the data set's folder)."
         )
+    return csv_text(("path", "reason"), rows)
+
+
+def list_identical(usable: list[Checked]) -> str:
+    """Prints which recordings hold the same samples.
+
+    Returns:
+      The same as the text of a CSV file, '' when all differ.
+    """
+    ids: dict[str, list[str]] = {}
+    for result in usable:
+        ids.setdefault(result.content, []).append(result.utterance.id)
+    identical = {content: same for content, same in ids.items() if len(same) > 1}
+    if not identical:
+        return ""
+    print(
+        "identical recordings (training never has one while the other is tested), "
+        f"listed in {IDENTICAL}:"
+    )
+    lines = [" = ".join(same) for same in identical.values()]
+    for line in lines[:10]:
+        print(f"  {line}")
+    if len(lines) > 10:
+        print(f"  and {len(lines) - 10} more")
+    rows = [(content, id_) for content, same in identical.items() for id_ in same]
+    return csv_text(("content", "id"), rows)
+
+
+def csv_text(header: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    """The text of a CSV file."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([header, *rows])
     return text.getvalue()
 
 
@@ -183,9 +233,9 @@ def keep_emotions(usable: list[Checked], emotions: Sequence[str]) -> list[Checke
     return [r for r in usable if r.utterance.emotion in (emotions or found)]
 
 
-def warn_of_counts(usable: list[Checked]) -> None:
-    """Warns where the counts of IEMOCAP are not the published ones."""
-    differences = iemocap.count_differences(
+def warn_of_counts(corpus: str, usable: list[Checked]) -> None:
+    """Warns where the counts of a corpus are not the published ones."""
+    differences = CORPORA[corpus].count_differences(
         (r.utterance.kind, r.utterance.emotion, r.num_samples / features.SAMPLE_RATE)
         for r in usable
     )
@@ -218,12 +268,14 @@ def prepare(
     left_out = refuse_or_list(problems, FLAGS.skip_bad)
     if not usable:
         raise ValueError("nothing was written: no recording is left.")
-    if config.corpus == "iemocap":
-        warn_of_counts(usable)
+    warn_of_counts(config.corpus, usable)
     usable = keep_emotions(usable, config.emotions)
-    notes = {SUMMARY: table(usable, config.segment, config.hop)}
-    if left_out:
-        notes["left_out.csv"] = left_out
+    notes = {
+        SUMMARY: table(usable, config.segment, config.hop),
+        LEFT_OUT: left_out,
+        IDENTICAL: list_identical(usable),
+    }
+    notes = {name: text for name, text in notes.items() if text}
     splits: dict[str, list[Utterance]] = {}
     for result in usable:
         split = split_of(result.utterance)

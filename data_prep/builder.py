@@ -53,8 +53,11 @@ class SpeechEmotion(tfds.core.GeneratorBasedBuilder):
     Records follow the order of the utterances, so that equal input gives equal records.
     """
 
-    VERSION = tfds.core.Version("1.0.0")
-    RELEASE_NOTES = {"1.0.0": "Initial release."}  # noqa: RUF012
+    VERSION = tfds.core.Version("1.1.0")
+    RELEASE_NOTES = {  # noqa: RUF012
+        "1.0.0": "Initial release.",
+        "1.1.0": "Fields text, intensity and content.",
+    }
 
     def __init__(
         self,
@@ -96,6 +99,9 @@ class SpeechEmotion(tfds.core.GeneratorBasedBuilder):
                     "session": text,
                     "dialogue": text,
                     "kind": text,
+                    "text": text,
+                    "intensity": text,
+                    "content": text,  # the same for the same samples, in any corpus
                     "num_samples": np.int64,
                     "padded": np.bool_,
                 }
@@ -135,10 +141,10 @@ def record(utterance: Utterance, config: SpeechEmotionConfig) -> dict:
       AudioError: when the file cannot be used; the message names it.
     """
     try:
-        wave = audio.read(utterance.path).wave
+        sound = audio.read(utterance.path)
     except audio.AudioError as error:
         raise audio.AudioError(f"{utterance.path}: {error}") from error
-    segments = features.segment(wave, config.segment, config.hop)
+    segments = features.segment(sound.wave, config.segment, config.hop)
     return {
         "id": utterance.id,
         "features": features.extract(config.features, segments, config.pad_mode),
@@ -147,6 +153,9 @@ def record(utterance: Utterance, config: SpeechEmotionConfig) -> dict:
         "session": utterance.session,
         "dialogue": utterance.dialogue,
         "kind": utterance.kind,
-        "num_samples": len(wave),
-        "padded": len(wave) < config.segment,
+        "text": utterance.text,
+        "intensity": utterance.intensity,
+        "content": sound.digest(),
+        "num_samples": len(sound.wave),
+        "padded": len(sound.wave) < config.segment,
     }

@@ -9,12 +9,25 @@ import scipy.sparse
 
 SAMPLE_RATE = 16000
 
-_N_FFT = 2048
-_HOP = 512
+# Of the kinds with centred frames, the ends padded: librosa's.
+_MFCC_N_FFT, _MFCC_HOP = 2048, 512
+_MEL_N_FFT, _MEL_HOP = 800, 400
 _N_MELS = 128
 _N_MFCC = 26
-_AMIN = 1e-10
+_MIN_MEL_POWER = 1e-10
 _TOP_DB = 80.0
+
+# Of the kinds with frames from the first sample on: 40 ms every 10 ms.
+_FRAME, _FRAME_HOP = 640, 160
+_PREEMPHASIS = 0.97
+_FILTERBANK_N_FFT = 1024
+_FBANK_FILTERS, _FBANK_MAX_HERTZ = 26, SAMPLE_RATE / 2
+_LOGFBANK_FILTERS, _LOGFBANK_MAX_HERTZ = 40, 4000.0
+_SILENT_ENERGY = np.finfo(np.float64).eps
+_SPECTROGRAM_N_FFT = 3198  # bins of 5 Hz
+_SPECTROGRAM_BINS = 400  # up to 2 kHz
+_MIN_POWER = 1e-30
+_MU = 255
 
 
 def segment(wave: np.ndarray, length: int, hop: int) -> np.ndarray:
@@ -49,10 +62,12 @@ def extract(kind: str, segments: np.ndarray, pad_mode: str = "reflect") -> np.nd
 
     Args:
       kind: a name in `KINDS`.
-      segments: (segments, samples) at 16 kHz.
-      pad_mode: how the ends of a segment are padded before framing: 'reflect' as in
-        the paper, whose results predate librosa 0.9, or 'constant' as librosa does
-        today.
+      segments: (segments, samples) at 16 kHz, full scale one.
+      pad_mode: how the ends of a segment are padded for 'mfcc' and 'melspectrogram',
+        whose frames are centred: 'reflect' as in the paper, whose results predate
+        librosa 0.9, or 'constant' as librosa does today. The other kinds ignore it:
+        they frame like python_speech_features, from the first sample on, and fill
+        up only the last frame, with zeros.
 
     Returns:
       (segments, frequency, time) float32.
@@ -66,48 +81,141 @@ def extract(kind: str, segments: np.ndarray, pad_mode: str = "reflect") -> np.nd
         raise ValueError(
             f"unknown pad_mode {pad_mode!r}; there are {', '.join(PAD_MODES)}"
         )
-    of_segment = KINDS[kind]
+    if kind in _CENTRED:
+        of_segment = functools.partial(_CENTRED[kind], pad_mode=pad_mode)
+    else:
+        of_segment = _UNPADDED[kind]
     # One at a time: the temporaries of one segment stay in the processor's cache,
     # which is twice as fast as sixteen segments at once.
     return np.stack(
-        [of_segment(wave, pad_mode) for wave in segments.astype(np.float32, copy=False)]
+        [of_segment(wave) for wave in segments.astype(np.float32, copy=False)],
+        dtype=np.float32,
     )
 
 
 def _mfcc(wave: np.ndarray, pad_mode: str) -> np.ndarray:
     """(samples,) -> (26, frames) MFCC, the values of `librosa.feature.mfcc`."""
-    power = _power_spectrogram(wave, pad_mode)  # (frames, bins)
-    mel = _mel_filters() @ power.T  # (mels, frames)
-    decibel = 10.0 * np.log10(np.maximum(mel, _AMIN))
+    frames = _centred_frames(wave, _MFCC_N_FFT, _MFCC_HOP, pad_mode)
+    window = _hann_window(_MFCC_N_FFT).astype(np.float32)
+    decibel = 10.0 * _log_mel(_power(frames * window, _MFCC_N_FFT))
     # Against this segment's own maximum: one over many segments would differ by up
     # to 38.
     decibel = np.maximum(decibel, decibel.max() - _TOP_DB)
     return scipy.fft.dct(decibel, axis=0, norm="ortho")[:_N_MFCC]
 
 
-def _power_spectrogram(wave: np.ndarray, pad_mode: str) -> np.ndarray:
-    """(samples,) -> (frames, bins) power of centred Hann windows."""
-    padded = np.pad(wave, _N_FFT // 2, mode=pad_mode)
-    frames = np.lib.stride_tricks.sliding_window_view(padded, _N_FFT)[::_HOP]
-    spectrum = scipy.fft.rfft(frames * _hann_window())
+def _melspectrogram(wave: np.ndarray, pad_mode: str) -> np.ndarray:
+    """(samples,) -> (128, frames) log10 of `librosa.feature.melspectrogram`."""
+    frames = _centred_frames(wave, _MEL_N_FFT, _MEL_HOP, pad_mode)
+    # Rounded where librosa rounds: in float32 throughout, logarithms near zero are
+    # 4e-4 off.
+    spectrum = scipy.fft.rfft(frames * _hann_window(_MEL_N_FFT)).astype(np.complex64)
+    return _log_mel(np.abs(spectrum) ** 2)
+
+
+def _fbank(wave: np.ndarray) -> np.ndarray:
+    """(samples,) -> (26, frames) energy in mel filters up to 8 kHz."""
+    return _filter_energy(wave, _FBANK_FILTERS, _FBANK_MAX_HERTZ)
+
+
+def _logfbank(wave: np.ndarray) -> np.ndarray:
+    """(samples,) -> (40, frames) natural logarithm of the energy up to 4 kHz."""
+    return np.log(_filter_energy(wave, _LOGFBANK_FILTERS, _LOGFBANK_MAX_HERTZ))
+
+
+def _spectrogram(wave: np.ndarray) -> np.ndarray:
+    """(samples,) -> (400, frames) decibel relative to the segment's loudest bin."""
+    power = np.maximum(_frame_power(wave, _SPECTROGRAM_N_FFT), _MIN_POWER)
+    decibel = 10.0 * np.log10(power[:, :_SPECTROGRAM_BINS].T)
+    return decibel - 10.0 * np.log10(power.max())
+
+
+def _interspeech2018(wave: np.ndarray) -> np.ndarray:
+    """(samples,) -> (400, frames) mu-law of the magnitude scaled to [-1, 1].
+
+    Source: P. Li et al., "An attention pooling based representation learning method
+    for speech emotion recognition", Interspeech 2018.
+    """
+    power = _frame_power(wave, _SPECTROGRAM_N_FFT)
+    magnitude = np.sqrt(power[:, :_SPECTROGRAM_BINS].T)
+    peak = np.sqrt(power.max()) or 1.0  # zero in silence
+    scaled = 2.0 * magnitude / peak - 1.0
+    return np.sign(scaled) * np.log1p(_MU * np.abs(scaled)) / np.log1p(_MU)
+
+
+def _centred_frames(
+    wave: np.ndarray, n_fft: int, hop: int, pad_mode: str
+) -> np.ndarray:
+    """(samples,) -> (frames, n_fft), the first frame's centre on the first sample."""
+    padded = np.pad(wave, n_fft // 2, mode=pad_mode)
+    return np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
+
+
+def _log_mel(power: np.ndarray) -> np.ndarray:
+    """(frames, bins) -> (128, frames) log10 of the power in Slaney's mel filters."""
+    n_fft = 2 * (power.shape[1] - 1)
+    return np.log10(np.maximum(_slaney_filters(n_fft) @ power.T, _MIN_MEL_POWER))
+
+
+def _filter_energy(wave: np.ndarray, num_filters: int, max_hertz: float) -> np.ndarray:
+    """(samples,) -> (filters, frames) energy after pre-emphasis, nowhere zero."""
+    emphasised = np.append(wave[:1], wave[1:] - _PREEMPHASIS * wave[:-1])
+    power = _frame_power(emphasised, _FILTERBANK_N_FFT)
+    energy = _triangular_filters(num_filters, max_hertz) @ power.T
+    return np.where(energy == 0, _SILENT_ENERGY, energy)
+
+
+def _frame_power(wave: np.ndarray, n_fft: int) -> np.ndarray:
+    """(samples,) -> (frames, bins) power / n_fft, of frames without a window."""
+    hops = -(-max(len(wave) - _FRAME, 0) // _FRAME_HOP)  # rounded up
+    padded = np.pad(wave, (0, hops * _FRAME_HOP + _FRAME - len(wave)))
+    frames = np.lib.stride_tricks.sliding_window_view(padded, _FRAME)[::_FRAME_HOP]
+    # In float64, as the reference: in float32 the values of interspeech2018 near zero
+    # are 2e-4 off.
+    return _power(frames.astype(np.float64), n_fft) / n_fft
+
+
+def _power(frames: np.ndarray, n_fft: int) -> np.ndarray:
+    """(frames, samples) -> (frames, bins) squared magnitude."""
+    spectrum = scipy.fft.rfft(frames, n_fft)
     return spectrum.real**2 + spectrum.imag**2
 
 
 @functools.cache
-def _hann_window() -> np.ndarray:
-    return librosa.filters.get_window("hann", _N_FFT).astype(np.float32)
+def _hann_window(n_fft: int) -> np.ndarray:
+    return librosa.filters.get_window("hann", n_fft)
+
+
+# The filters are sparse, because a dense product goes through BLAS, which rounds
+# differently with another number of threads: records would depend on the number of
+# workers.
 
 
 @functools.cache
-def _mel_filters() -> scipy.sparse.csr_array:
-    """(mels, bins) Slaney filters.
-
-    Sparse, because a dense product goes through BLAS, which rounds differently with
-    another number of threads: records would depend on the number of workers.
-    """
-    mel = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=_N_FFT, n_mels=_N_MELS)
+def _slaney_filters(n_fft: int) -> scipy.sparse.csr_array:
+    """(mels, bins) filters of equal area on the Slaney mel scale."""
+    mel = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=n_fft, n_mels=_N_MELS)
     return scipy.sparse.csr_array(mel)
 
 
-KINDS = {"mfcc": _mfcc}
+@functools.cache
+def _triangular_filters(num_filters: int, max_hertz: float) -> scipy.sparse.csr_array:
+    """(filters, bins) filters of equal height on the HTK mel scale, from 0 Hz."""
+    hertz = librosa.mel_frequencies(num_filters + 2, fmin=0, fmax=max_hertz, htk=True)
+    corners = np.floor((_FILTERBANK_N_FFT + 1) * hertz / SAMPLE_RATE)
+    bins = np.arange(_FILTERBANK_N_FFT // 2 + 1)
+    filters = [
+        np.interp(bins, corners[i : i + 3], [0, 1, 0]) for i in range(num_filters)
+    ]
+    return scipy.sparse.csr_array(np.stack(filters))
+
+
+_CENTRED = {"mfcc": _mfcc, "melspectrogram": _melspectrogram}
+_UNPADDED = {
+    "logfbank": _logfbank,
+    "fbank": _fbank,
+    "spectrogram": _spectrogram,
+    "interspeech2018": _interspeech2018,
+}
+KINDS = (*_CENTRED, *_UNPADDED)
 PAD_MODES = ("reflect", "constant")

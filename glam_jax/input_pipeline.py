@@ -9,6 +9,9 @@ import tensorflow_datasets as tfds
 
 from glam_jax import splits
 
+VERSION = "1.1.0"  # of the records
+GROUPS = tuple(field.name for field in dataclasses.fields(splits.Groups))
+
 
 @dataclasses.dataclass(frozen=True)
 class Dataset:
@@ -17,76 +20,131 @@ class Dataset:
     Attributes:
       features: (segments, frequency, time) float32.
       utterance: (segments,) int32, the utterance of a segment.
+      training: which segments were cut with the training hop.
+      testing: which were cut with the test hop; the same ones when the hops are equal.
       labels: (utterances,) int32.
       ids: (utterances,) str.
-      groups: speaker, session and dialogue of each utterance.
+      groups: what each utterance belongs to.
       class_names: by label.
     """
 
     features: np.ndarray
     utterance: np.ndarray
+    training: slice
+    testing: slice
     labels: np.ndarray
     ids: np.ndarray
     groups: splits.Groups
     class_names: tuple[str, ...]
 
-    def segments_of(self, utterances: np.ndarray) -> np.ndarray:
-        """(n,) int32 sorted indices of the segments of the given utterances."""
-        return np.flatnonzero(np.isin(self.utterance, utterances)).astype(np.int32)
+    def training_segments(self, utterances: np.ndarray) -> np.ndarray:
+        """(n,) int32 sorted indices of the segments that train, of some utterances."""
+        return self._segments(utterances, self.training)
+
+    def testing_segments(self, utterances: np.ndarray) -> np.ndarray:
+        """(n,) int32 sorted indices of the segments that test, of some utterances."""
+        return self._segments(utterances, self.testing)
+
+    def _segments(self, utterances: np.ndarray, cut: slice) -> np.ndarray:
+        found = np.flatnonzero(np.isin(self.utterance[cut], utterances))
+        return (found + cut.start).astype(np.int32)
 
 
-def dataset_folder(config: ml_collections.ConfigDict) -> pathlib.Path:
-    """Where data_prep.build has put the data set that a config asks for."""
+def dataset_folder(config: ml_collections.ConfigDict, hop: int) -> pathlib.Path:
+    """Where data_prep.build has put a data set that a config asks for."""
     name = "_".join(
-        str(config[key]) for key in ("corpus", "features", "segment", "hop", "pad_mode")
+        str(value)
+        for value in (
+            config.corpus,
+            config.features,
+            config.segment,
+            hop,
+            config.pad_mode,
+        )
     )
     if config.emotions:
         name += "_" + "-".join(sorted(config.emotions))
     data_dir = pathlib.Path(config.data_dir).expanduser()
-    return data_dir / "speech_emotion" / name / "1.0.0"
+    return data_dir / "speech_emotion" / name / VERSION
+
+
+def missing(config: ml_collections.ConfigDict) -> list[str]:
+    """The commands that prepare what a config asks for and is not there."""
+    return [
+        _how_to_prepare(config, hop)
+        for hop in dict.fromkeys((config.hop, config.test_hop))
+        if not (dataset_folder(config, hop) / "dataset_info.json").is_file()
+    ]
 
 
 def load(config: ml_collections.ConfigDict) -> Dataset:
     """Reads the utterances whose emotion is in the protocol's label set.
 
     Raises:
-      ValueError: when the data set is not prepared, lacks a split, or has no utterance
-        of some class.
+      ValueError: when a data set is not prepared, lacks a split, or has no utterance of
+        some class, or the two of different hops hold different utterances.
     """
-    folder = dataset_folder(config)
-    if not (folder / "dataset_info.json").is_file():
-        raise ValueError(f"no data set in {folder}.\n{_how_to_prepare(config)}")
+    if commands := missing(config):
+        raise ValueError(not_prepared(commands))
     protocol = splits.protocol(config.protocol)
     classes = config.classes[protocol.label_set]
-    label_of = {
+    records = _labelled_records(config, config.hop)
+    text = {
+        key: np.array([record[key].decode() for record in records], dtype=str)
+        for key in ("id", "emotion", *GROUPS)
+    }
+    label_of = _label_of(classes)
+    labels = np.array([label_of[emotion] for emotion in text["emotion"]], np.int32)
+    names = tuple(name for name, _ in classes)
+    if absent := [names[i] for i in range(len(names)) if i not in labels]:
+        raise ValueError(
+            f"{dataset_folder(config, config.hop)} has no utterance of class "
+            f"{', '.join(absent)}"
+        )
+    cuts = [[record["features"] for record in records]]
+    if config.test_hop != config.hop:
+        others = _labelled_records(config, config.test_hop)
+        if [r["id"] for r in others] != [r["id"] for r in records]:
+            raise ValueError(
+                f"{dataset_folder(config, config.hop)} and "
+                f"{dataset_folder(config, config.test_hop)} hold different utterances; "
+                "delete them and prepare them again"
+            )
+        cuts.append([record["features"] for record in others])
+    counts = [[len(features) for features in cut] for cut in cuts]
+    owners = [np.repeat(np.arange(len(records), dtype=np.int32), n) for n in counts]
+    first, total = len(owners[0]), sum(map(len, owners))
+    return Dataset(
+        features=np.concatenate([features for cut in cuts for features in cut]),
+        utterance=np.concatenate(owners),
+        training=slice(0, first),
+        testing=slice(first if len(cuts) == 2 else 0, total),
+        labels=labels,
+        ids=text["id"],
+        groups=splits.Groups(**{key: text[key] for key in GROUPS}),
+        class_names=names,
+    )
+
+
+def _labelled_records(config: ml_collections.ConfigDict, hop: int) -> list[dict]:
+    """The records that the protocol uses, sorted by id."""
+    protocol = splits.protocol(config.protocol)
+    label_of = _label_of(config.classes[protocol.label_set])
+    records = [
+        record
+        for record in _records(dataset_folder(config, hop), config.tfds_splits)
+        if record["emotion"].decode() in label_of
+        and (protocol.keeps_short or not record["padded"])
+    ]
+    return sorted(records, key=lambda record: record["id"])
+
+
+def _label_of(classes: tuple) -> dict[str, int]:
+    return {
         emotion: label
         for label, (_, emotions) in enumerate(classes)
         for emotion in emotions
     }
-    records = [
-        record
-        for record in _records(folder, config.tfds_splits)
-        if record["emotion"].decode() in label_of
-        and (protocol.keeps_short or not record["padded"])
-    ]
-    records.sort(key=lambda record: record["id"])
-    text = {
-        key: np.array([record[key].decode() for record in records], dtype=str)
-        for key in ("id", "emotion", "speaker", "session", "dialogue")
-    }
-    labels = np.array([label_of[emotion] for emotion in text["emotion"]], np.int32)
-    names = tuple(name for name, _ in classes)
-    if missing := [names[i] for i in range(len(names)) if i not in labels]:
-        raise ValueError(f"{folder} has no utterance of class {', '.join(missing)}")
-    counts = [len(record["features"]) for record in records]
-    return Dataset(
-        features=np.concatenate([record["features"] for record in records]),
-        utterance=np.repeat(np.arange(len(records), dtype=np.int32), counts),
-        labels=labels,
-        ids=text["id"],
-        groups=splits.Groups(text["speaker"], text["session"], text["dialogue"]),
-        class_names=names,
-    )
 
 
 def _records(folder: pathlib.Path, tfds_splits: tuple[str, ...]) -> list[dict]:
@@ -104,18 +162,33 @@ def _records(folder: pathlib.Path, tfds_splits: tuple[str, ...]) -> list[dict]:
     ]
 
 
-def _how_to_prepare(config: ml_collections.ConfigDict) -> str:
+def _how_to_prepare(config: ml_collections.ConfigDict, hop: int) -> str:
     settings = " ".join(
-        f"--{key}={config[key]}"
-        for key in ("data_dir", "features", "segment", "hop", "pad_mode")
+        f"--{key}={value}"
+        for key, value in (
+            ("data_dir", config.data_dir),
+            ("features", config.features),
+            ("segment", config.segment),
+            ("hop", hop),
+            ("pad_mode", config.pad_mode),
+        )
     )
     if config.emotions:
         settings += f" --emotions={','.join(config.emotions)}"
     source = "" if config.corpus == "demo" else " --source=/path/to/the/corpus"
+    return f"python -m data_prep.build --corpus={config.corpus}{source} {settings}"
+
+
+def not_prepared(commands: list[str]) -> str:
+    """What to do when data sets are missing.
+
+    Args:
+      commands: of `missing`.
+    """
     return (
-        "Prepare it with:\n"
-        f"  python -m data_prep.build --corpus={config.corpus}{source} {settings}\n"
-        "No corpus at hand? Try the synthetic demo:\n"
+        "not prepared yet. Prepare it with:\n"
+        + "".join(f"  {command}\n" for command in commands)
+        + "No corpus at hand? Try the synthetic demo:\n"
         "  python -m data_prep.build --corpus=demo\n"
         "  python -m glam_jax.main --config=configs/demo.py"
     )

@@ -74,3 +74,32 @@ def summarise(values: Sequence[float]) -> dict[str, float | int | None]:
         quantile = scipy.stats.t.ppf(0.975, len(values) - 1)
         summary["ci95"] = float(quantile * summary["sd"] / np.sqrt(len(values)))
     return summary
+
+
+def paired_difference(
+    ours: Sequence[float], theirs: Sequence[float], test_train_ratio: float
+) -> dict[str, float | None]:
+    """Compares two models by runs on the same splits: a corrected resampled t-test.
+
+    Runs share training data, so that the variance of their mean is underestimated by
+    1/n; Nadeau & Bengio (2003) put 1/n + test/train in its place.
+
+    Args:
+      ours: a measure of each run.
+      theirs: of the other model's run on the same split.
+      test_train_ratio: test utterances for each training utterance.
+
+    Returns:
+      'mean' of ours - theirs, 'ci95' (half the interval) and two-sided 'p'; None for
+      what a single run, or differences without any variance, cannot tell.
+    """
+    differences = np.subtract(ours, theirs)
+    result = {"mean": float(differences.mean()), "ci95": None, "p": None}
+    n = len(differences)
+    if n < 2 or np.ptp(differences) < 1e-9:  # equal but for rounding
+        return result
+    error = np.sqrt((1 / n + test_train_ratio) * differences.var(ddof=1))
+    t = abs(differences.mean()) / error
+    result["ci95"] = float(scipy.stats.t.ppf(0.975, n - 1) * error)
+    result["p"] = float(2 * scipy.stats.t.sf(t, n - 1))
+    return result

@@ -151,8 +151,8 @@ class Program:
         segments = np.full(self._eval_length, -1, np.int32)
         segments[: len(run.eval_segments)] = run.eval_segments
         sums = self._evaluate(_variables(state), self._data, segments)
-        counts = np.bincount(self.dataset.utterance)
-        return parallel.fetch(sums) / counts[:, None]
+        tested = self.dataset.utterance[self.dataset.testing]
+        return parallel.fetch(sums) / np.bincount(tested)[:, None]
 
     def embeddings(self, state: steps.TrainState, utterances: np.ndarray) -> np.ndarray:
         """(n, features) of some utterances: the mean input of the classifier.
@@ -169,7 +169,7 @@ class Program:
             )
             return collected["intermediates"]["embedding"][0]
 
-        segments = self.dataset.segments_of(utterances)
+        segments = self.dataset.testing_segments(utterances)
         size = EVAL_BATCH_SIZE
         sums = counts = 0
         for start in range(0, len(segments), size):
@@ -194,6 +194,7 @@ def _variables(state: steps.TrainState) -> dict:
 def _window(run: runs.Run, epoch_start: int, stop: int) -> steps.Window:
     return steps.Window(
         seed=np.int32(run.seed),
+        class_weights=run.class_weights,
         epoch_start=np.int32(epoch_start),
         stop=np.int32(stop),
         steps_per_epoch=np.int32(run.steps_per_epoch),

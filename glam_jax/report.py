@@ -12,6 +12,7 @@ from matplotlib import pyplot as plt
 from sklearn import decomposition, manifold
 
 from glam_jax import metrics, splits, workdir
+from glam_jax.splits import leakage
 
 JSON = "report.json"
 MARKDOWN = "report.md"
@@ -25,13 +26,21 @@ SELECTIONS = {
 }
 
 
-def write(folder: pathlib.Path) -> dict:
-    """Writes report.md, the figures and, last, report.json; returns what that holds."""
+def write(folder: pathlib.Path, splits_used: dict) -> dict:
+    """Writes report.md, the figures and, last, report.json.
+
+    Args:
+      folder: of the training.
+      splits_used: {'sha256': of splits.csv, 'both_sides': see `leakage.measure`}.
+
+    Returns:
+      What report.json holds.
+    """
     config = json.loads((folder / "config.json").read_text())
     protocol = splits.protocol(config["protocol"])
     class_names = [name for name, _ in config["classes"][protocol.label_set]]
     files = workdir.Workdir(folder, tuple(class_names))
-    report = summarise(config, files, class_names)
+    report = summarise(config, files, class_names) | {"splits": splits_used}
     workdir.write_atomically(folder / MARKDOWN, markdown(report))
     plot_confusion(report, folder / "confusion.png")
     plot_curves(files.metrics.rows, report, folder / "curves.png")
@@ -51,7 +60,8 @@ def summarise(config: dict, files: workdir.Workdir, class_names: list[str]) -> d
         )
         matrices.append(matrix)
         rows = files.metrics.of_run(number)
-        run = {key: rows[0][key] for key in ("run", "seed", "fold")}
+        keys = ("run", "seed", "fold", "train_utterances")
+        run = {key: rows[0][key] for key in keys}
         run["test_utterances"] = len(labels)
         run["confusion_matrix"] = matrix.tolist()
         for name, selection in _selections(protocol).items():
@@ -140,6 +150,9 @@ def markdown(report: dict) -> str:
             for name in metrics.NAMES
         )
         + ".",
+        "",
+        f"Splits: {leakage.describe(report['splits']['both_sides'])}; SHA-256 of "
+        f"splits.csv {report['splits']['sha256'][:16]}.",
         "",
         "## Confusion matrix",
         "",

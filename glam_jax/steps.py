@@ -43,24 +43,59 @@ class Data:
 
 @flax.struct.dataclass
 class Window:
-    """The steps to train in one call, of a run with this seed."""
+    """The steps to train in one call, of a run.
+
+    Attributes:
+      seed: of the run.
+      class_weights: (classes,) of the run's losses.
+      epoch_start: the epoch's first step.
+      stop: the step to stop before.
+      steps_per_epoch: of the run.
+    """
 
     seed: jax.Array
+    class_weights: jax.Array
     epoch_start: jax.Array
     stop: jax.Array
     steps_per_epoch: jax.Array
 
 
+OPTIMIZERS = ("adam", "sgd")
+SCHEDULES = ("exp", "step", "cosine")
+
+
 def create_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
-    """Adam with L2 added to the gradient, as PyTorch's; for a learning rate of 1."""
-    return optax.chain(
-        optax.add_decayed_weights(config.weight_decay), optax.scale_by_adam()
-    )
+    """Adam, or SGD with Nesterov momentum, as PyTorch's; for a learning rate of 1.
+
+    L2 is added to the gradient.
+    """
+    optimizer = {
+        "adam": optax.scale_by_adam(),
+        "sgd": optax.trace(config.momentum, nesterov=True),
+    }[config.optimizer]
+    return optax.chain(optax.add_decayed_weights(config.weight_decay), optimizer)
 
 
-def learning_rate(config: ml_collections.ConfigDict, epoch: jax.Array) -> jax.Array:
-    """The rate of an epoch, counted from 0."""
-    return config.learning_rate * config.learning_rate_decay**epoch
+def learning_rate(
+    config: ml_collections.ConfigDict, step: jax.Array, steps_per_epoch: jax.Array
+) -> jax.Array:
+    """The rate of a step, counted from 0.
+
+    `exp` multiplies it by `learning_rate_decay` after each epoch, `step` after each
+    `decay_epochs` epochs; `cosine` takes it to zero at the end. It rises linearly to
+    that in the first `warmup_epochs`.
+    """
+    epoch = step // steps_per_epoch
+    warmup_steps = config.warmup_epochs * steps_per_epoch
+    cosine_steps = jnp.maximum(config.num_epochs * steps_per_epoch - warmup_steps, 1)
+    done = jnp.maximum(step - warmup_steps, 0) / cosine_steps
+    factor = {
+        "exp": config.learning_rate_decay**epoch,
+        "step": config.learning_rate_decay ** (epoch // config.decay_epochs),
+        "cosine": 0.5 * (1 + jnp.cos(jnp.pi * done)),
+    }[config.schedule]
+    warmup = jnp.minimum((step + 1) / jnp.maximum(warmup_steps, 1), 1)
+    return config.learning_rate * factor * warmup
 
 
 def create_state(
@@ -90,12 +125,33 @@ def mixup(
       The weight of an example against its partner's, ~ Beta(alpha, alpha), and the
       partners, a permutation of the batch (paper, section 3.3). Weight 1 for alpha 0.
     """
-    key = jax.random.fold_in(jax.random.key(seed), step)
-    weight_key, partner_key = jax.random.split(key)
+    weight_key, partner_key, _ = _step_keys(seed, step)
     partners = jax.random.permutation(partner_key, batch_size)
     if alpha == 0:
         return jnp.float32(1), partners
     return jax.random.beta(weight_key, alpha, alpha), partners
+
+
+def dropout_key(seed: jax.Array, step: jax.Array) -> jax.Array:
+    """The key of a step's dropout."""
+    return _step_keys(seed, step)[2]
+
+
+def _step_keys(seed: jax.Array, step: jax.Array) -> jax.Array:
+    return jax.random.split(jax.random.fold_in(jax.random.key(seed), step), 3)
+
+
+def cross_entropy(
+    logits: jax.Array, labels: jax.Array, class_weights: jax.Array
+) -> jax.Array:
+    """The mean over a global batch, each example weighing as much as its class.
+
+    Returns:
+      This device's part of it, such that the mean over the devices is the whole.
+    """
+    weights = class_weights[labels]
+    losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return jnp.sum(weights * losses) / parallel.mean(jnp.sum(weights))
 
 
 def train_step(
@@ -134,11 +190,13 @@ def train_step(
             x,
             train=True,
             mutable=["batch_stats"],
+            rngs={"dropout": dropout_key(window.seed, state.step)},
         )
-        cross_entropy = optax.softmax_cross_entropy_with_integer_labels
-        losses = weight * cross_entropy(logits, first_labels)
-        losses += (1 - weight) * cross_entropy(logits, second_labels)
-        return losses.mean(), updates["batch_stats"]
+        loss = weight * cross_entropy(logits, first_labels, window.class_weights)
+        loss += (1 - weight) * cross_entropy(
+            logits, second_labels, window.class_weights
+        )
+        return loss, updates["batch_stats"]
 
     (loss, batch_stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
         state.params
@@ -146,7 +204,7 @@ def train_step(
     updates, opt_state = optimizer.update(
         parallel.mean(gradients), state.opt_state, state.params
     )
-    rate = learning_rate(config, state.step // window.steps_per_epoch)
+    rate = learning_rate(config, state.step, window.steps_per_epoch)
     updates = jax.tree.map(lambda update: -rate * update, updates)
     starts_epoch = state.step == window.epoch_start
     return TrainState(

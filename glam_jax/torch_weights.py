@@ -9,11 +9,13 @@ import numpy as np
 from glam_jax import models
 
 # Module of the reference implementation -> module of ours.
-_GLAM = {
+_FIRST = {
     "conv1a": "frequency_conv",
     "bn1a": "frequency_norm",
     "conv1b": "time_conv",
     "bn1b": "time_norm",
+}
+_MULTISCALE = _FIRST | {
     **{
         f"conv{2 + block}.{theirs}": f"block{1 + block}/{ours}"
         for block in range(3)
@@ -21,15 +23,38 @@ _GLAM = {
     },
     "conv5": "conv",
     "bn5": "norm",
+    "fc": "classifier",
+}
+_GLAM = _MULTISCALE | {
     "gmlp.layers.0.fn.norm": "global_aware/norm",
     "gmlp.layers.0.fn.fn.fn.proj_in.0": "global_aware/expand",
     "gmlp.layers.0.fn.fn.fn.sgu": "global_aware/gate",
     "gmlp.layers.0.fn.fn.fn.sgu.norm": "global_aware/gate/norm",
     "gmlp.layers.0.fn.fn.fn.proj_out": "global_aware/project",
-    "fc": "classifier",
+}
+_ATTENTION = {
+    f"attention_{name}.{head}": f"attention/{name}{head}"
+    for name in ("query", "key", "value")
+    for head in range(4)
+}
+_BASELINE = _FIRST | {
+    f"{theirs}{number}": f"{ours}{number}"
+    for theirs, ours in {"conv": "conv", "bn": "norm"}.items()
+    for number in (2, 3, 4, 5)
 }
 
-_MODULES = {"glam": _GLAM}
+_MODULES = {
+    "glam": _GLAM,
+    "glam5": _GLAM,
+    "glam_single_scale": _GLAM,
+    "glam_no_residual": _GLAM,
+    "multiscale": _MULTISCALE,
+    "multiscale_mha": _MULTISCALE | _ATTENTION,
+    "multiscale_aa": _MULTISCALE,
+    "apcnn": _BASELINE | {"top_down": "top_down", "bottom_up": "bottom_up"},
+    "mhcnn": _BASELINE | _ATTENTION | {"fc": "classifier"},
+    "aacnn": _BASELINE | {"fc": "classifier"},
+}
 _IGNORED = ("num_batches_tracked",)
 
 
@@ -61,7 +86,8 @@ def from_state_dict(
         for key, value in state_dict.items()
         if key.rsplit(".", 1)[-1] not in _IGNORED
     }
-    num_classes = len(tensors.get("fc.bias", ())) or 4
+    classifier = "top_down.bias" if name == "apcnn" else "fc.bias"
+    num_classes = len(tensors.get(classifier, ())) or 4
     model = models.create_model(name, num_classes)
     expected = jax.eval_shape(
         lambda: model.init(
@@ -91,6 +117,8 @@ def _ours(module: list[str], leaf: str, value: np.ndarray) -> np.ndarray:
     """One tensor in our layout."""
     if module[-1] == "gate":  # one mixing matrix, stored with a leading axis of 1
         return value[0]
+    if leaf == "weight" and value.shape[2:] == (1, 1):  # a convolution that is Dense
+        value = value[:, :, 0, 0]
     if leaf == "weight" and value.ndim == 4:  # (out, in, height, width)
         return value.transpose(2, 3, 1, 0)
     if leaf == "weight" and value.ndim == 2:  # (out, in)

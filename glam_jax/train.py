@@ -15,6 +15,7 @@ from glam_jax import (
     checkpoint,
     input_pipeline,
     metrics,
+    models,
     parallel,
     report,
     splits,
@@ -24,6 +25,8 @@ from glam_jax import program as program_lib
 from glam_jax import progress as progress_lib
 from glam_jax import runs as runs_lib
 from glam_jax import workdir as workdir_lib
+from glam_jax.splits import files as split_files
+from glam_jax.splits import leakage
 
 
 class Preempted(Exception):
@@ -50,17 +53,22 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     """
     folder = pathlib.Path(workdir)
     check(config)
+    if (folder / report.JSON).exists():
+        workdir_lib.claim(folder, config)
+        print(f"{folder} is complete.")
+        return json.loads((folder / report.JSON).read_text())
     dataset = input_pipeline.load(config)
     all_runs = runs_lib.plan(config, dataset)
     workdir_lib.claim(folder, config)
-    if (folder / report.JSON).exists():
-        print(f"{folder} is complete.")
-        return json.loads((folder / report.JSON).read_text())
+    split_file = runs_lib.split_file(all_runs, dataset)
+    workdir_lib.keep_splits(folder, split_file)
+    both_sides = leakage.measure([run.split for run in all_runs], dataset.groups)
+    print(leakage.describe(both_sides))
     files = workdir_lib.Workdir(folder, dataset.class_names)
     count, *shape = dataset.features.shape
     print(
         f"{len(dataset.labels)} utterances, {count} segments of {shape[0]} x {shape[1]}"
-        f" from {input_pipeline.dataset_folder(config)}\n"
+        f" from {input_pipeline.dataset_folder(config, config.hop)}\n"
         f"compiling for {parallel.describe()} ... ",
         end="",
         flush=True,
@@ -76,17 +84,36 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     test = first.split.test
     state = selected_state(program, first, files)
     report.save_embedding(folder, program.embeddings(state, test), dataset.labels[test])
-    return report.write(folder)
+    return report.write(
+        folder, {"sha256": split_files.digest(split_file), "both_sides": both_sides}
+    )
 
 
 def check(config: ml_collections.ConfigDict) -> None:
-    """Raises ValueError for numbers that no training can have."""
-    for key in ("batch_size", "num_epochs", "checkpoint_every"):
+    """Raises ValueError for values that no training can have."""
+    for key in (
+        "batch_size",
+        "num_epochs",
+        "checkpoint_every",
+        "decay_epochs",
+        "hop",
+        "test_hop",
+    ):
         if config[key] < 1:
             raise ValueError(f"config.{key} must be at least 1, not {config[key]}")
-    for key in ("num_runs", "seed", "mixup_alpha"):
+    for key in ("num_runs", "seed", "mixup_alpha", "warmup_epochs"):
         if config[key] < 0:
             raise ValueError(f"config.{key} must not be negative, not {config[key]}")
+    for key, names in (
+        ("model", models.MODELS),
+        ("optimizer", steps.OPTIMIZERS),
+        ("schedule", steps.SCHEDULES),
+        ("protocol", splits.PROTOCOLS),
+    ):
+        if config[key] not in names:
+            raise ValueError(
+                f"unknown config.{key} {config[key]!r}; there are {', '.join(names)}"
+            )
 
 
 @contextlib.contextmanager
@@ -170,9 +197,14 @@ def epoch_row(
         "seed": run.seed,
         "fold": run.fold,
         "epoch": epoch + 1,
+        "train_utterances": len(run.split.train),
         "segments": run.steps_per_epoch * program.config.batch_size,
         "loss": program.loss_sum(state) / run.steps_per_epoch,
-        "learning_rate": steps.learning_rate(program.config, epoch),
+        "learning_rate": float(
+            steps.learning_rate(
+                program.config, epoch * run.steps_per_epoch, run.steps_per_epoch
+            )
+        ),
         **measure(program.dataset, logits, run.split.test),
     }
     if len(run.split.validation):

@@ -51,6 +51,22 @@ def claim(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
         )
 
 
+def keep_splits(folder: pathlib.Path, split_file: str) -> None:
+    """Keeps the text of a split file as splits.csv.
+
+    Raises:
+      ValueError: when the training in `folder` began with other splits.
+    """
+    path = folder / "splits.csv"
+    began = (folder / CHECKPOINTS).exists() and path.exists()
+    if began and path.read_text() != split_file:
+        raise ValueError(
+            f"{folder} was begun with other splits: the data set or the split file has "
+            "changed since. Give another --workdir, or delete this one."
+        )
+    write_atomically(path, split_file)
+
+
 class Metrics:
     """metrics.jsonl: one object for each epoch of each run."""
 

@@ -55,7 +55,7 @@ def config(data_dir):
 def shorten(config, data_dir):
     """Points a config at data made by `prepare` and makes it train for seconds."""
     config.data_dir = str(data_dir)
-    config.segment = config.hop = 8000
+    config.segment = config.hop = config.test_hop = 8000
     config.batch_size = 16
     config.num_runs = 1
     config.num_epochs = 2

@@ -29,7 +29,7 @@ def test_paper_protocol_reads_four_emotions_without_short_utterances(config, dat
     assert list(dataset.groups.dialogue) == [u.dialogue for u in expected]
     last = expected[-1]
     segments = features.segment(waves[last.id], 8000, 8000)
-    of_last = dataset.segments_of(np.array([len(expected) - 1]))
+    of_last = dataset.training_segments(np.array([len(expected) - 1]))
     np.testing.assert_array_equal(
         dataset.features[of_last], features.extract("mfcc", segments)
     )

@@ -15,7 +15,24 @@ from golden_fill import fill
 from glam_jax import models, torch_weights
 from glam_jax.models import layers
 
-PARAMETERS = {"glam": 904_078}  # at (26, 57)
+PARAMETERS = {  # at (26, 57)
+    "glam": 904_078,
+    "glam5": 904_142,
+    "glam_single_scale": 818_062,
+    "glam_no_residual": 904_078,
+    "multiscale": 686_820,
+    "multiscale_mha": 879_076,
+    "multiscale_aa": 686_820,
+    "apcnn": 93_573,
+    "mhcnn": 155_636,
+    "aacnn": 147_268,
+}
+BASELINES = ("apcnn", "mhcnn", "aacnn")
+KEY = jax.random.key(0)
+NO_DROPOUT = {  # as the reference's values were computed
+    "multiscale_aa": {"dropout_rate": 0.0},
+    "aacnn": {"dropout_rate": 0.0},
+}
 
 
 def reference(name):
@@ -43,7 +60,7 @@ def test_evaluation_logits_are_the_references(name):
 def test_training_pass_is_the_references(name):
     """Logits, loss, gradients, and BatchNorm's running statistics."""
     golden, state_dict, variables = reference(name)
-    model = models.create_model(name)
+    model = models.create_model(name, **NO_DROPOUT.get(name, {}))
 
     @jax.jit
     @jax.value_and_grad
@@ -87,7 +104,7 @@ def test_training_pass_is_the_references(name):
 
 def test_training_pass_is_the_references_as_users_compile_it():
     """With all optimisations, on one device: XLA fuses otherwise than in the rest."""
-    test = f"{__file__}::test_training_pass_is_the_references"
+    test = f"{__file__}::test_training_pass_is_the_references[glam]"
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", test],
         env=os.environ | {"XLA_FLAGS": "", "NUM_DEVICES": "1"},
@@ -127,6 +144,39 @@ def test_every_model_has_its_published_number_of_parameters():
 def test_unknown_model_is_refused_with_the_names():
     with pytest.raises(ValueError, match=r"'gram'.*glam"):
         models.create_model("gram")
+
+
+SMALLEST = {
+    name: (5, 5) if name in ("apcnn", "mhcnn") else (3, 5) for name in BASELINES
+}
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+def test_segments_too_small_for_the_network_are_refused_with_both_shapes(name):
+    """The smallest shape works, and one line less is refused."""
+    model = models.create_model(name)
+    frequency, time = SMALLEST.get(name, (2, 4))
+
+    def init(*shape):
+        x = jnp.zeros((1, *shape))
+        return jax.eval_shape(lambda: model.init_with_output(KEY, x, train=False))
+
+    assert init(frequency, time)[0].shape == (1, 4)
+    for shape in ((frequency - 1, time), (frequency, time - 1)):
+        with pytest.raises(ValueError) as refused:
+            init(*shape)
+        for size in (f"{frequency} x {time}", f"{shape[0]} x {shape[1]}"):
+            assert size in str(refused.value)
+
+
+@pytest.mark.parametrize("name", models.MODELS)
+@pytest.mark.parametrize("shape", [(40, 177), (128, 81), (400, 197)])
+def test_every_model_takes_every_kind_of_features(name, shape):
+    """Logfbank, mel spectrogram of 2 s, spectrogram of 2 s."""
+    model = models.create_model(name, num_classes=8)
+    x = jnp.zeros((2, *shape))
+    logits, _ = jax.eval_shape(lambda: model.init_with_output(KEY, x, train=False))
+    assert logits.shape == (2, 8)
 
 
 def test_initial_values_follow_pytorch():
@@ -189,3 +239,25 @@ def test_batch_norm_keeps_the_unbiased_variance():
 def test_max_pool_drops_an_odd_last_line():
     x = jnp.arange(15.0).reshape(1, 3, 5, 1)
     np.testing.assert_array_equal(layers.max_pool(x)[0, :, :, 0], [[6, 8]])
+
+
+def test_dropout_keeps_the_mean_and_draws_for_each_example():
+    x = jnp.ones((8, 4000))
+    dropout = layers.Dropout(0.5)
+    y = dropout.apply({}, x, train=True, rngs={"dropout": KEY})
+    assert set(np.unique(y)) == {0, 2}
+    np.testing.assert_allclose(y.mean(axis=1), 1, atol=0.1)
+    assert len(np.unique(y, axis=0)) == 8
+    np.testing.assert_array_equal(dropout.apply({}, x, train=False), x)
+
+
+def test_area_attention_by_hand():
+    """Two positions: runs of one and the run of both, keys means and values sums."""
+    x = np.array([[1.0, 0.0], [0.0, 2.0]])
+    keys = np.array([[1.0, 0.0], [0.0, 2.0], [0.5, 1.0]])
+    values = np.array([[1.0, 0.0], [0.0, 2.0], [1.0, 2.0]])
+    weights = np.exp(x @ keys.T)
+    expected = weights / weights.sum(axis=1, keepdims=True) @ values
+    attention = layers.AreaAttention(0.5)
+    ours = attention.apply({}, x.reshape(1, 1, 2, 2), train=False)
+    np.testing.assert_allclose(ours[0], expected, rtol=1e-6)

@@ -10,6 +10,7 @@ from glam_jax import report, workdir
 
 # Two runs of two test utterances. Run 0 is best after epoch 1, run 1 after epoch 2.
 WA = {0: (100.0, 50.0), 1: (50.0, 50.0)}
+SPLITS = {"sha256": "0" * 64, "both_sides": {"speaker": {"shared": 2, "tested": 2}}}
 UA = {0: (100.0, 50.0), 1: (50.0, 60.0)}
 
 
@@ -22,6 +23,7 @@ def write_training(folder, protocol):
     for run in (0, 1):
         for epoch in (1, 2):
             row = {"run": run, "seed": run, "fold": "", "epoch": epoch, "loss": 1.0}
+            row["train_utterances"] = 8
             row |= dict.fromkeys(("macro_f1", "weighted_f1"), 50.0)
             row |= {"wa": WA[run][epoch - 1], "ua": UA[run][epoch - 1]}
             row |= {"validation_wa": epoch, "validation_ua": epoch}
@@ -42,7 +44,7 @@ def folder(tmp_path):
 
 
 def test_summaries_by_hand(folder):
-    summary = report.write(folder)["summary"]
+    summary = report.write(folder, SPLITS)["summary"]
     assert summary["selected"]["wa"]["mean"] == 75  # 100 and 50
     assert summary["selected"]["ua"]["mean"] == 80  # 100 and 60
     assert summary["last"]["wa"]["mean"] == 50
@@ -54,13 +56,13 @@ def test_summaries_by_hand(folder):
 
 def test_validation_selects_without_looking_at_the_test(tmp_path):
     write_training(tmp_path, "paper_811")
-    written = report.write(tmp_path)
+    written = report.write(tmp_path, SPLITS)
     assert [run["selected"]["epoch"] for run in written["runs"]] == [2, 2]
     assert written["summary"]["best_on_test"]["wa"]["mean"] == 75
 
 
 def test_confusion_matrix_has_true_names_in_the_order_of_the_labels(folder):
-    written = report.write(folder)
+    written = report.write(folder, SPLITS)
     assert written["classes"] == ["neutral", "sad", "angry", "excited"]
     assert written["confusion_matrix"] == [
         [2, 0, 0, 0],
@@ -72,14 +74,14 @@ def test_confusion_matrix_has_true_names_in_the_order_of_the_labels(folder):
 
 
 def test_the_table_shows_the_reported_and_the_last_epoch(folder):
-    table = report.table(report.write(folder))
+    table = report.table(report.write(folder, SPLITS))
     assert "(optimistic)** | 75.00 ± 35.36 (± 317.66)" in table
     assert "| last epoch | 50.00 ± 0.00" in table
 
 
 def test_the_optimistic_epoch_stands_beside_the_one_chosen_on_validation(tmp_path):
     write_training(tmp_path, "paper_811")
-    rows = report.table(report.write(tmp_path)).splitlines()[2:]
+    rows = report.table(report.write(tmp_path, SPLITS)).splitlines()[2:]
     assert [row.split(" | ")[0] for row in rows] == [
         "| **reported: best epoch on the validation utterances**",
         "| last epoch",
@@ -87,12 +89,18 @@ def test_the_optimistic_epoch_stands_beside_the_one_chosen_on_validation(tmp_pat
     ]
 
 
+def test_what_stands_on_both_sides_is_reported(folder):
+    written = report.write(folder, SPLITS)
+    assert written["splits"] == SPLITS
+    assert "on both sides: 2 of 2 speakers" in (folder / "report.md").read_text()
+
+
 def test_pictures_are_written(folder):
-    report.write(folder)
+    report.write(folder, SPLITS)
     for name in ("confusion.png", "curves.png", "embedding.png"):
         assert (folder / name).stat().st_size > 10_000
 
 
 def test_report_json_is_what_is_returned(folder):
-    written = report.write(folder)
+    written = report.write(folder, SPLITS)
     assert json.loads((folder / "report.json").read_text()) == written

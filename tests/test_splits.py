@@ -1,5 +1,7 @@
 """Protocols: the reference's splits, folds, and no speaker on both sides."""
 
+import dataclasses
+import hashlib
 import json
 
 import numpy as np
@@ -7,24 +9,34 @@ import pytest
 from conftest import DATA
 
 from glam_jax import splits
+from glam_jax.splits import files, leakage
 
 
-def groups(speakers, sessions=None, dialogues=None):
-    nothing = [""] * len(speakers)
-    return splits.Groups(
-        *(
-            np.array(values)
-            for values in (speakers, sessions or nothing, dialogues or nothing)
-        )
-    )
+def groups(speaker, **others):
+    """Groups of utterances; what is not given is unknown."""
+    unknown = [""] * len(speaker)
+    names = [field.name for field in dataclasses.fields(splits.Groups)]
+    values = dict.fromkeys(names, unknown) | {"speaker": speaker} | others
+    return splits.Groups(**{name: np.array(value) for name, value in values.items()})
 
 
 # Two sessions of two speakers and two dialogues each, as in IEMOCAP.
 IEMOCAP = groups(
-    speakers=["Ses01F", "Ses01M", "Ses01F", "Ses01M", "Ses02F", "Ses02M"],
-    sessions=["Ses01"] * 4 + ["Ses02"] * 2,
-    dialogues=["a", "a", "b", "b", "c", "c"],
+    speaker=["Ses01F", "Ses01M", "Ses01F", "Ses01M", "Ses02F", "Ses02M"],
+    session=["Ses01"] * 4 + ["Ses02"] * 2,
+    dialogue=["a", "a", "b", "b", "c", "c"],
 )
+# Four speakers who say two texts each, as in EmoDB.
+EMODB = groups(["03", "08", "09", "10"] * 2, text=["a01"] * 4 + ["b02"] * 4)
+
+
+def test_parts(protocol, corpus, num_folds=2):
+    """The test utterances of each fold, None for a random split."""
+    folds = splits.folds(protocol, corpus, num_folds)
+    return list(folds.values()) or [None]
+
+
+test_parts.__test__ = False
 
 
 def test_random_splits_are_the_references():
@@ -32,21 +44,29 @@ def test_random_splits_are_the_references():
     reference = json.loads((DATA / "emodb_reference_splits.json").read_text())
     ids = np.array(reference["ids"])
     for seed, test_ids in reference["test_ids"].items():
-        split = splits.split("paper", groups(["x"] * len(ids)), int(seed), "")
+        split = splits.split("paper", groups(["x"] * len(ids)), int(seed))
         assert list(ids[split.test]) == test_ids
 
 
 @pytest.mark.parametrize("protocol", splits.PROTOCOLS)
 def test_no_utterance_is_used_twice(protocol):
-    for fold in splits.folds(protocol, IEMOCAP):
-        split = splits.split(protocol, IEMOCAP, 0, fold)
+    corpus = EMODB if protocol == "text" else IEMOCAP
+    for test in test_parts(protocol, corpus):
+        split = splits.split(protocol, corpus, 0, test)
         used = np.concatenate([split.train, split.validation, split.test])
         assert len(used) == len(set(used))
         assert len(split.train) and len(split.test)
 
 
+@pytest.mark.parametrize("protocol", ["session", "speaker", "speaker_folds", "text"])
+def test_every_utterance_is_tested_once_over_the_folds(protocol):
+    corpus = EMODB if protocol == "text" else IEMOCAP
+    tested = np.concatenate(test_parts(protocol, corpus))
+    assert sorted(tested) == list(range(len(corpus.speaker)))
+
+
 def test_811_validates_on_a_tenth():
-    split = splits.split("paper_811", groups(["x"] * 100), 0, "")
+    split = splits.split("paper_811", groups(["x"] * 100), 0)
     assert [len(part) for part in (split.train, split.validation, split.test)] == [
         80,
         10,
@@ -55,26 +75,75 @@ def test_811_validates_on_a_tenth():
 
 
 def test_session_folds_leave_each_session_out():
-    assert splits.folds("session", IEMOCAP) == ["Ses01", "Ses02"]
-    split = splits.split("session", IEMOCAP, 0, "Ses02")
+    folds = splits.folds("session", IEMOCAP, 5)
+    assert list(folds) == ["Ses01", "Ses02"]
+    split = splits.split("session", IEMOCAP, 0, folds["Ses02"])
     assert list(split.train) == [0, 1, 2, 3]
     assert list(split.test) == [4, 5]
 
 
 def test_partner_of_a_held_out_speaker_does_not_train():
-    split = splits.split("speaker", IEMOCAP, 0, "Ses01F")
+    folds = splits.folds("speaker", IEMOCAP, 5)
+    split = splits.split("speaker", IEMOCAP, 0, folds["Ses01F"])
     assert list(split.test) == [0, 2]
     assert list(split.train) == [4, 5]  # Ses01M shares the dialogues
 
 
+def test_speaker_folds_deal_whole_speakers():
+    folds = splits.folds("speaker_folds", EMODB, 2)
+    assert list(folds) == ["fold0", "fold1"]
+    for test in folds.values():
+        split = splits.split("speaker_folds", EMODB, 0, test)
+        assert len(set(EMODB.speaker[split.test])) == 2
+        assert not set(EMODB.speaker[split.test]) & set(EMODB.speaker[split.train])
+
+
+def test_speaker_folds_keep_the_partners_of_a_session_together():
+    folds = splits.folds("speaker_folds", IEMOCAP, 2)
+    assert [list(test) for test in folds.values()] == [[0, 1, 2, 3], [4, 5]]
+
+
+def test_text_folds_leave_each_text_out():
+    split = splits.split("text", EMODB, 0, splits.folds("text", EMODB, 5)["b02"])
+    assert list(split.train) == [0, 1, 2, 3]
+    assert list(split.test) == [4, 5, 6, 7]
+
+
+@pytest.mark.parametrize("protocol", splits.PROTOCOLS)
+def test_a_recording_never_trains_while_an_identical_one_is_held_out(protocol):
+    """Every recording is there twice, by two speakers in two sessions and texts."""
+    count = 20
+    twice = groups(
+        speaker=["A", "B"] * count,
+        session=["1", "2"] * count,
+        text=["x", "y"] * count,
+        content=np.repeat(np.arange(count), 2).astype(str),
+    )
+    twice.content[:20] = ""  # what is not known cannot be compared
+    for test in test_parts(protocol, twice):
+        split = splits.split(protocol, twice, 0, test)
+        held_out = set(twice.content[np.r_[split.validation, split.test]]) - {""}
+        assert len(split.train) and held_out
+        assert not held_out & set(twice.content[split.train])
+
+
 def test_speakers_without_dialogues_all_train():
-    split = splits.split("speaker", groups(["03", "08", "03", "09"]), 0, "03")
+    corpus = groups(["03", "08", "03", "09"])
+    split = splits.split("speaker", corpus, 0, splits.folds("speaker", corpus, 5)["03"])
     assert list(split.train) == [1, 3]
 
 
-def test_session_protocol_needs_sessions():
-    with pytest.raises(ValueError, match=r"0 sessions.*protocol=speaker"):
-        splits.folds("session", groups(["03", "08"]))
+@pytest.mark.parametrize(
+    ("protocol", "message"),
+    [
+        ("session", r"needs 2 sessions.* has 0.*protocol=speaker"),
+        ("speaker_folds", r"needs 5 speakers.* has 2"),
+        ("text", r"needs 2 texts.* has 0"),
+    ],
+)
+def test_a_corpus_with_too_few_groups_is_refused(protocol, message):
+    with pytest.raises(ValueError, match=message):
+        splits.folds(protocol, groups(["03", "08"]), 5)
 
 
 def test_unknown_protocol_is_refused_with_the_names():
@@ -82,10 +151,61 @@ def test_unknown_protocol_is_refused_with_the_names():
         splits.protocol("loso")
 
 
-@pytest.mark.parametrize("what", ["speaker Ses01F", "dialogue c"])
-def test_a_leak_is_refused_by_name(what):
-    train = {"speaker Ses01F": [0, 4], "dialogue c": [0, 1, 2, 3, 4]}[what]
-    test = {"speaker Ses01F": [2], "dialogue c": [5]}[what]
-    split = splits.Split(np.array(train), np.array([], int), np.array(test))
+LEAKS = {
+    "speaker Ses01F": splits.Split(np.array([0, 4]), np.array([], int), np.array([2])),
+    "dialogue c": splits.Split(np.arange(5), np.array([], int), np.array([5])),
+}
+
+
+@pytest.mark.parametrize("protocol", ["session", "speaker", "speaker_folds"])
+@pytest.mark.parametrize("what", LEAKS)
+def test_a_leak_is_refused_by_name(protocol, what):
     with pytest.raises(ValueError, match=what):
-        splits.check_independent(split, IEMOCAP)
+        splits.check_independent(protocol, LEAKS[what], IEMOCAP)
+
+
+@pytest.mark.parametrize("what", LEAKS)
+def test_the_papers_protocol_reports_a_leak(what):
+    splits.check_independent("paper", LEAKS[what], IEMOCAP)
+    both_sides = leakage.measure([LEAKS[what]], IEMOCAP)
+    assert both_sides[what.split()[0]] == {"shared": 1, "tested": 1}
+    assert f"1 of 1 {what.split()[0]}s" in leakage.describe(both_sides)
+
+
+def test_a_split_file_gives_the_splits_back(tmp_path):
+    ids = np.array([f"utterance{k}" for k in range(30)])
+    written = [splits.split("paper_811", groups(["x"] * 30), seed) for seed in (0, 1)]
+    text = files.to_csv(ids, ["first", "second"], written)
+    (tmp_path / "splits.csv").write_text(text)
+    read = files.read(tmp_path / "splits.csv", ids)
+    assert list(read) == ["first", "second"]
+    for ours, theirs in zip(read.values(), written, strict=True):
+        for part in files.PARTS:
+            np.testing.assert_array_equal(getattr(ours, part), getattr(theirs, part))
+    assert files.digest(
+        files.to_csv(ids, ["first", "second"], list(read.values()))
+    ) == (hashlib.sha256((tmp_path / "splits.csv").read_bytes()).hexdigest())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "first line must be utterance"),
+        ("id,fold\na,train\n", "first line must be utterance"),
+        ("utterance,fold\na,tain\n", "line 2: 1 cells of train, validation, test"),
+        ("utterance,fold\na,train,test\n", "line 2: 1 cells"),
+        ("utterance,fold\na,train\na,test\n", "names an utterance twice"),
+        ("utterance,fold\na,train\nz,test\n", "1 utterances are not in .* such as z"),
+        ("utterance,fold\na,train\nb,train\n", "fold has no test utterance"),
+    ],
+)
+def test_a_bad_split_file_is_refused_with_what_is_wrong(tmp_path, text, message):
+    path = tmp_path / "splits.csv"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=message):
+        files.read(path, np.array(["a", "b"]))
+
+
+def test_a_missing_split_file_is_named(tmp_path):
+    with pytest.raises(ValueError, match=r"none\.csv"):
+        files.read(tmp_path / "none.csv", np.array(["a"]))

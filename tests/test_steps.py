@@ -20,7 +20,7 @@ def recipe():
 def build(config, data, num_devices, function=steps.train_step, seed=0):
     """The mapped step, and a fresh state and the data on so many devices."""
     devices = jax.local_devices()[:num_devices]
-    model = models.create_model("glam", batch_axis=parallel.AXIS)
+    model = models.create_model(config.model, batch_axis=parallel.AXIS)
     optimizer = steps.create_optimizer(config)
     mapped = parallel.data_parallel(
         functools.partial(function, config, model, optimizer),
@@ -32,9 +32,10 @@ def build(config, data, num_devices, function=steps.train_step, seed=0):
     return mapped, create(seed), parallel.replicate(data, devices), devices
 
 
-def window(stop=1, seed=0, steps_per_epoch=1000):
+def window(stop=1, seed=0, steps_per_epoch=1000, class_weights=(1, 1, 1, 1)):
     return steps.Window(
         seed=np.int32(seed),
+        class_weights=np.array(class_weights, np.float32),
         epoch_start=np.int32(0),
         stop=np.int32(stop),
         steps_per_epoch=np.int32(steps_per_epoch),
@@ -81,14 +82,21 @@ def test_twelve_steps_follow_the_reference(recipe, monkeypatch):
     assert error < 0.01 * np.abs(golden["eval_logits"]).max()
 
 
-def test_four_devices_take_the_step_of_one(recipe):
-    """Loss, gradients (in Adam's moments) and BatchNorm statistics agree to 1e-5."""
+@pytest.mark.parametrize("model", ["glam", "aacnn"])
+def test_four_devices_take_the_step_of_one(recipe, model):
+    """Loss, gradients (in Adam's moments) and BatchNorm statistics agree to 1e-5.
+
+    With area attention, dropout too is the same; the classes weigh differently.
+    """
+    recipe.model = model
     data = speech_like(32)
     batch = np.random.default_rng(1).permutation(32).astype(np.int32)
     results = []
     for num_devices in (1, 4):
         train_step, state, placed, devices = build(recipe, data, num_devices)
-        state = train_step(parallel.replicate(state, devices), placed, batch, window())
+        state = parallel.replicate(state, devices)
+        weights = window(class_weights=(1, 2, 3, 4))
+        state = train_step(state, placed, batch, weights)
         copies = [
             [np.asarray(shard.data) for shard in leaf.addressable_shards]
             for leaf in jax.tree.leaves(state.params)
@@ -206,6 +214,63 @@ def test_without_mixup_an_example_is_itself():
     assert steps.mixup(0, 0, 8, 0.0)[0] == 1
 
 
-def test_the_learning_rate_falls_after_each_epoch(recipe):
-    rates = [float(steps.learning_rate(recipe, epoch)) for epoch in range(3)]
-    np.testing.assert_allclose(rates, [1e-3, 0.95e-3, 0.9025e-3])
+def rates(config, epochs, steps_per_epoch=10):
+    """The learning rate at the beginning of some epochs."""
+    return [
+        float(steps.learning_rate(config, round(epoch * steps_per_epoch), 10))
+        for epoch in epochs
+    ]
+
+
+def test_exp_falls_after_each_epoch(recipe):
+    np.testing.assert_allclose(
+        rates(recipe, [0, 0.9, 1, 2]), [1e-3, 1e-3, 0.95e-3, 0.9025e-3], rtol=1e-6
+    )
+
+
+def test_step_falls_after_so_many_epochs(recipe):
+    recipe.update(schedule="step", learning_rate_decay=0.1, decay_epochs=10)
+    np.testing.assert_allclose(
+        rates(recipe, [0, 9.9, 10, 19, 20]), [1e-3, 1e-3, 1e-4, 1e-4, 1e-5], rtol=1e-6
+    )
+
+
+def test_cosine_ends_at_zero(recipe):
+    recipe.update(schedule="cosine", num_epochs=4)
+    np.testing.assert_allclose(
+        rates(recipe, [0, 2, 4]), [1e-3, 0.5e-3, 0], rtol=1e-6, atol=1e-12
+    )
+
+
+def test_warmup_rises_linearly_before_the_cosine(recipe):
+    recipe.update(schedule="cosine", num_epochs=6, warmup_epochs=2)
+    np.testing.assert_allclose(
+        rates(recipe, [0, 0.9, 1.9, 2, 4]),
+        [0.05e-3, 0.5e-3, 1e-3, 1e-3, 0.5e-3],
+        rtol=1e-6,
+    )
+
+
+def test_sgd_has_nesterov_momentum_and_l2_as_pytorch_defines_them(recipe):
+    """Two steps by hand: velocity v = 0.9 v + g, change g + 0.9 v."""
+    recipe.update(optimizer="sgd", weight_decay=0.5)
+    optimizer = steps.create_optimizer(recipe)
+    weight, velocity = 2.0, 0.0
+    state = optimizer.init(weight)
+    for gradient in (1.0, -3.0):
+        change, state = optimizer.update(gradient, state, weight)
+        decayed = gradient + 0.5 * weight
+        velocity = 0.9 * velocity + decayed
+        assert change == pytest.approx(decayed + 0.9 * velocity)
+        weight -= 0.1 * float(change)
+
+
+def test_classes_weigh_as_asked():
+    """As PyTorch's weighted cross entropy: the mean of the batch's own weights."""
+    logits = np.log([[0.5, 0.5], [0.25, 0.75], [0.9, 0.1]])
+    labels = np.array([0, 1, 0])
+    loss = jax.vmap(steps.cross_entropy, axis_name=parallel.AXIS)(
+        logits[None], labels[None], np.array([[1.0, 4.0]])
+    )
+    expected = -(np.log(0.5) + 4 * np.log(0.75) + np.log(0.9)) / 6
+    np.testing.assert_allclose(loss, expected, rtol=1e-6)

@@ -1,11 +1,14 @@
 """One module per corpus; each turns a source folder into utterances.
 
 Every reader has a `read(source) -> Corpus`. It lists files and labels and never
-opens, renames or writes audio.
+opens, renames or writes audio. And it has a `count_differences(turns)`, which says in
+sentences where (kind, emotion, seconds) of every recording are not as published.
 """
 
 import dataclasses
 import pathlib
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,6 +23,9 @@ class Utterance:
       session: the recording session, '' where the corpus has none.
       dialogue: the conversation, '' where the corpus has none.
       kind: 'impro' or 'script' for IEMOCAP, '' elsewhere.
+      text: the sentence spoken ('a01', 'DFA', ...), '' where nothing was prescribed.
+      intensity: the corpus's own word for how strongly the emotion is acted ('strong',
+        'HI', ...), '' where it has none.
     """
 
     id: str
@@ -29,6 +35,8 @@ class Utterance:
     session: str = ""
     dialogue: str = ""
     kind: str = ""
+    text: str = ""
+    intensity: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,3 +76,52 @@ def wav_files(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:
     """
     wavs = sorted(folder.glob(f"{pattern}.[wW][aA][vV]"))
     return [wav for wav in wavs if not wav.name.startswith("._")]
+
+
+def from_names(
+    wavs: Iterable[pathlib.Path], parse: Callable[[pathlib.Path], Utterance]
+) -> Corpus:
+    """Makes a corpus of recordings whose names are their labels.
+
+    Args:
+      wavs: the files; of two with the same id the first is kept.
+      parse: a file -> its utterance, or a ValueError that says why its name gives none.
+    """
+    utterances: dict[str, Utterance] = {}
+    problems = []
+    for wav in wavs:
+        try:
+            utterance = parse(wav)
+        except ValueError as error:
+            problems.append(Problem(str(wav), str(error)))
+            continue
+        if utterance.id in utterances:
+            problems.append(Problem(str(wav), f"{utterance.id} is there twice"))
+        else:
+            utterances[utterance.id] = utterance
+    in_order = sorted(utterances.values(), key=lambda utterance: utterance.id)
+    return Corpus(in_order, problems)
+
+
+def emotion_count_differences(
+    published: dict[str, int], turns: Iterable[tuple[str, str, float]]
+) -> list[str]:
+    """Compares a corpus with its published counts by emotion.
+
+    Args:
+      published: recordings of each emotion.
+      turns: (kind, emotion, seconds) of every recording.
+
+    Returns:
+      One sentence that names the emotions whose counts differ, with both numbers, or
+      nothing when none does.
+    """
+    found = Counter(emotion for _, emotion, _ in turns)
+    differences = [
+        f"{emotion} {found[emotion]} of {count}"
+        for emotion, count in published.items()
+        if found[emotion] != count
+    ]
+    if not differences:
+        return []
+    return [f"counts are not the published ones: {', '.join(differences)}"]

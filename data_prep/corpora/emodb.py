@@ -1,9 +1,10 @@
 """EmoDB (Burkhardt et al. 2005): ten German actors, ten sentences, seven emotions."""
 
+import functools
 import pathlib
 import re
 
-from data_prep.corpora import Corpus, Problem, Utterance, existing_folder, wav_files
+from data_prep import corpora
 
 # 03a01Fa.wav: speaker 03, sentence a01, F as in Freude, version a.
 _NAME = re.compile(r"(\d\d)([ab]\d\d)([WLEAFTN])([a-z])")
@@ -17,31 +18,45 @@ _EMOTIONS = {
     "N": "neutral",
 }
 
+# Recordings of the whole corpus by emotion.
+RECORDINGS = {
+    "anger": 127,
+    "boredom": 81,
+    "disgust": 46,
+    "fear": 69,
+    "happiness": 71,
+    "neutral": 79,
+    "sadness": 62,
+}
+count_differences = functools.partial(corpora.emotion_count_differences, RECORDINGS)
 
-def read(source: str | pathlib.Path) -> Corpus:
+
+def read(source: str | pathlib.Path) -> corpora.Corpus:
     """Lists the recordings of EmoDB: the wavs of `source`/wav, or of `source` itself.
 
     Raises:
       ValueError: when `source` is not a folder or holds no file named like EmoDB's.
     """
-    source = existing_folder(source)
+    source = corpora.existing_folder(source)
     folder = source / "wav" if (source / "wav").is_dir() else source
-    utterances: dict[str, Utterance] = {}
-    problems = []
-    for wav in wav_files(folder, "*"):
-        match = _NAME.fullmatch(wav.stem)
-        if not match:
-            problems.append(
-                Problem(str(wav), "the name tells no label (03a01Fa.wav would)")
-            )
-        elif wav.stem in utterances:
-            problems.append(Problem(str(wav), f"{wav.stem} is there twice"))
-        else:
-            speaker, _, emotion, _ = match.groups()
-            utterances[wav.stem] = Utterance(wav.stem, wav, _EMOTIONS[emotion], speaker)
-    if not utterances:
+    corpus = corpora.from_names(corpora.wav_files(folder, "*"), _utterance)
+    if not corpus.utterances:
         raise ValueError(
             f"{source} does not look like EmoDB: {folder} has no files like "
             "03a01Fa.wav. Give the folder that holds EmoDB's wav folder."
         )
-    return Corpus(list(utterances.values()), problems)
+    return corpus
+
+
+def _utterance(wav: pathlib.Path) -> corpora.Utterance:
+    match = _NAME.fullmatch(wav.stem)
+    if not match:
+        raise ValueError("the name tells no label (03a01Fa.wav would)")
+    speaker, text, emotion, _ = match.groups()
+    return corpora.Utterance(
+        id=wav.stem,
+        path=wav,
+        emotion=_EMOTIONS[emotion],
+        speaker=speaker,
+        text=text,
+    )

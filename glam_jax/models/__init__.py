@@ -2,15 +2,27 @@
 
 from flax import linen as nn
 
-from glam_jax.models import glam
+from glam_jax.models import baselines, glam
 
 MODELS = {
     "glam": glam.GLAM,
+    "glam5": glam.GLAM5,
+    "glam_single_scale": glam.GLAMSingleScale,
+    "glam_no_residual": glam.GLAMNoResidual,
+    "multiscale": glam.MultiScale,
+    "multiscale_mha": glam.MultiScaleMHA,
+    "multiscale_aa": glam.MultiScaleAA,
+    "apcnn": baselines.APCNN,
+    "mhcnn": baselines.MHCNN,
+    "aacnn": baselines.AACNN,
 }
 
 
 def create_model(name: str, num_classes: int = 4, **overrides) -> nn.Module:
     """Builds a model, called as `model.apply(variables, x, train=bool)`.
+
+    The models with area attention draw dropout in training, from `rngs={"dropout":
+    key}`.
 
     Args:
       name: a name in `MODELS`.
@@ -19,7 +31,7 @@ def create_model(name: str, num_classes: int = 4, **overrides) -> nn.Module:
 
     Returns:
       A module from x, (batch, frequency, time) float32, to logits, (batch,
-      num_classes).
+      num_classes). It refuses segments too small for its pooling.
 
     Raises:
       ValueError: for an unknown name.

@@ -1,4 +1,7 @@
-"""GLAM: multi-scale convolutions, then a global-aware block (paper, figure 1)."""
+"""GLAM: multi-scale convolutions, then a fusion (paper, figure 1); its ablations."""
+
+import functools
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
@@ -7,30 +10,36 @@ from flax import linen as nn
 from glam_jax.models import layers
 
 
-class GLAM(nn.Module):
-    """Speech-emotion classifier of one segment.
+class MultiScale(nn.Module):
+    """The convolutions of GLAM, then a classifier (paper's ablation, first row).
 
     Attributes:
       num_classes: emotions told apart.
       batch_axis: name of the mapped axis that the batch is split over, None for none.
+      first_size: of the two first kernels, which are lines.
+      block: module that doubles the channels.
     """
 
     num_classes: int = 4
     batch_axis: str | None = None
+    first_size: int = 3
+    block: Callable = layers.MultiScaleBlock
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """(batch, frequency, time) -> logits, (batch, num_classes)."""
+        layers.check_shape(x, (2, 4), type(self).__name__)
 
         def norm_relu(x, name):
             return nn.relu(layers.BatchNorm(self.batch_axis, name=name)(x, train))
 
-        def multi_scale(x, name):
-            return layers.MultiScaleBlock(self.batch_axis, name=name)(x, train)
+        def block(x, name):
+            return self.block(self.batch_axis, name=name)(x, train)
 
+        size = self.first_size
         x = x[..., None]
-        along_frequency = layers.Conv(16, (3, 1), name="frequency_conv")(x)
-        along_time = layers.Conv(16, (1, 3), name="time_conv")(x)
+        along_frequency = layers.Conv(16, (size, 1), name="frequency_conv")(x)
+        along_time = layers.Conv(16, (1, size), name="time_conv")(x)
         x = jnp.concatenate(  # (batch, 2 frequency, time, 16)
             [
                 norm_relu(along_frequency, "frequency_norm"),
@@ -38,13 +47,54 @@ class GLAM(nn.Module):
             ],
             axis=1,
         )
-        x = layers.max_pool(multi_scale(x, "block1"))  # (batch, frequency, time/2, 32)
-        x = layers.max_pool(multi_scale(x, "block2"))  # (batch, freq/2, time/4, 64)
-        x = multi_scale(x, "block3")  # (batch, frequency/2, time/4, 128)
+        x = layers.max_pool(block(x, "block1"))  # (batch, frequency, time/2, 32)
+        x = layers.max_pool(block(x, "block2"))  # (batch, frequency/2, time/4, 64)
+        x = block(x, "block3")  # (batch, frequency/2, time/4, 128)
         x = norm_relu(layers.Conv(128, (5, 5), name="conv")(x), "norm")
 
-        x = x.reshape(x.shape[0], -1, 128).swapaxes(1, 2)  # (batch, 128, positions)
-        x = nn.relu(layers.GlobalAwareBlock(name="global_aware")(x))
-        x = x.reshape(x.shape[0], -1)  # (batch, 128 * positions), channel-major
+        x = nn.relu(self.fuse(x, train))
+        x = x.reshape(x.shape[0], -1)
         self.sow("intermediates", "embedding", x)
         return layers.Dense(self.num_classes, name="classifier")(x)
+
+    def fuse(self, x: jax.Array, train: bool) -> jax.Array:
+        """(batch, height, width, 128) -> what is flattened for the classifier."""
+        return layers.channels_first(x)
+
+
+class GLAM(MultiScale):
+    """The paper's model: a global-aware block mixes the channels (section 3.2)."""
+
+    def fuse(self, x: jax.Array, train: bool) -> jax.Array:
+        """(batch, height, width, 128) -> (batch, 128, positions)."""
+        tokens = layers.channels_first(x)
+        return layers.GlobalAwareBlock(name="global_aware")(tokens)
+
+
+class MultiScaleMHA(MultiScale):
+    """Multi-head attention in the place of the global-aware block."""
+
+    def fuse(self, x: jax.Array, train: bool) -> jax.Array:
+        """(batch, height, width, 128) -> (batch, 64, 4 height * width)."""
+        return layers.channels_first(layers.MultiHeadAttention(name="attention")(x))
+
+
+class MultiScaleAA(MultiScale):
+    """Area attention in the place of the global-aware block.
+
+    Attributes:
+      dropout_rate: of the attention's weights.
+    """
+
+    dropout_rate: float = 0.5
+
+    def fuse(self, x: jax.Array, train: bool) -> jax.Array:
+        """(batch, height, width, 128) -> (batch, positions, 128)."""
+        return layers.AreaAttention(self.dropout_rate, self.batch_axis)(x, train)
+
+
+GLAM5 = functools.partial(GLAM, first_size=5)
+GLAMSingleScale = functools.partial(GLAM, block=layers.SingleScaleBlock)
+GLAMNoResidual = functools.partial(
+    GLAM, block=functools.partial(layers.MultiScaleBlock, residual=False)
+)

@@ -90,15 +90,18 @@ convolve.defvjp(_convolve_forward, _convolve_backward)
 
 
 class Conv(nn.Module):
-    """2-D convolution that keeps the size, with bias.
+    """2-D convolution with bias.
 
     Attributes:
       features: output channels.
-      kernel_size: odd (height, width).
+      kernel_size: (height, width).
+      padding: ((top, bottom), (left, right)), None for what keeps the size of the input
+        where the kernel's is odd.
     """
 
     features: int
     kernel_size: tuple[int, int]
+    padding: tuple[tuple[int, int], tuple[int, int]] | None = None
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
@@ -110,8 +113,8 @@ class Conv(nn.Module):
         bias = self.param(
             "bias", bias_init(height * width * channels), (self.features,)
         )
-        padding = ((height // 2, height // 2), (width // 2, width // 2))
-        return convolve(x, kernel, padding) + bias
+        same = ((height // 2, height // 2), (width // 2, width // 2))
+        return convolve(x, kernel, self.padding or same) + bias
 
 
 class Dense(nn.Module):
@@ -187,8 +190,43 @@ def _larger(first: jax.Array, second: jax.Array) -> jax.Array:
     return jnp.where(second > first, second, first)
 
 
+def check_shape(x: jax.Array, smallest: tuple[int, int], model: str) -> None:
+    """Raises ValueError when segments are too small for a network to pool twice."""
+    shape = x.shape[1:]
+    if shape[0] < smallest[0] or shape[1] < smallest[1]:
+        raise ValueError(
+            f"{model} needs segments of at least {smallest[0]} x {smallest[1]} "
+            f"(frequency x time), not {shape[0]} x {shape[1]}"
+        )
+
+
+def channels_first(x: jax.Array) -> jax.Array:
+    """(batch, height, width, channels) -> (batch, channels, positions)."""
+    return x.reshape(x.shape[0], -1, x.shape[-1]).swapaxes(1, 2)
+
+
 class MultiScaleBlock(nn.Module):
     """Parallel 3x3 and 5x5 convolutions, each with a residual (paper, section 3.1).
+
+    (batch, height, width, c) -> (batch, height, width, 2c).
+    """
+
+    batch_axis: str | None = None
+    residual: bool = True
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        channels = x.shape[-1]
+        fine = Conv(channels, (3, 3), name="conv3")(x)
+        coarse = Conv(channels, (5, 5), name="conv5")(x)
+        if self.residual:
+            fine, coarse = fine + x, coarse + x
+        x = jnp.concatenate([fine, coarse], axis=-1)
+        return nn.relu(BatchNorm(self.batch_axis, name="norm")(x, train))
+
+
+class SingleScaleBlock(nn.Module):
+    """One 3x3 convolution with a residual, as wide as a `MultiScaleBlock`.
 
     (batch, height, width, c) -> (batch, height, width, 2c).
     """
@@ -197,10 +235,8 @@ class MultiScaleBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        channels = x.shape[-1]
-        fine = Conv(channels, (3, 3), name="conv3")(x) + x
-        coarse = Conv(channels, (5, 5), name="conv5")(x) + x
-        x = jnp.concatenate([fine, coarse], axis=-1)
+        doubled = jnp.concatenate([x, x], axis=-1)
+        x = Conv(2 * x.shape[-1], (3, 3), name="conv3")(x) + doubled
         return nn.relu(BatchNorm(self.batch_axis, name="norm")(x, train))
 
 
@@ -241,3 +277,80 @@ class TokenMixing(nn.Module):
         )
         bias = self.param("bias", nn.initializers.ones, (tokens,))
         return jnp.einsum("mn,bnf->bmf", kernel, x) + bias[:, None]
+
+
+class MultiHeadAttention(nn.Module):
+    """Attention of each position over its channels (Xu et al. 2020), in parallel heads.
+
+    (batch, height, width, channels) -> (batch, heads * height, width, features).
+
+    Attributes:
+      heads: their outputs follow each other along the height.
+      features: output channels.
+    """
+
+    heads: int = 4
+    features: int = 64
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        attended = []
+        for head in range(self.heads):
+            query, key, value = (
+                Dense(self.features, name=f"{name}{head}")(x)
+                for name in ("query", "key", "value")
+            )
+            attended.append(nn.softmax(query * key) * value)
+        return jnp.concatenate(attended, axis=1)
+
+
+class AreaAttention(nn.Module):
+    """Attention of each position over runs of up to three (Li et al. 2019).
+
+    Runs are of positions in reading order; a run's key is its mean and its value its
+    sum. (batch, height, width, channels) -> (batch, positions, channels).
+
+    Attributes:
+      dropout_rate: of the weights.
+      batch_axis: name of the mapped axis that the batch is split over, None for none.
+    """
+
+    dropout_rate: float
+    batch_axis: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        x = x.reshape(x.shape[0], -1, x.shape[-1])
+        sums, means = [x], [x]
+        for longer in (1, 2):
+            sums.append(sums[-1][:, :-1] + x[:, longer:])
+            means.append(sums[-1] / (longer + 1))
+        weights = nn.softmax(x @ jnp.concatenate(means, axis=1).swapaxes(1, 2))
+        weights = Dropout(self.dropout_rate, self.batch_axis)(weights, train)
+        return weights @ jnp.concatenate(sums, axis=1)
+
+
+class Dropout(nn.Module):
+    """Dropout in training; an example's draws do not depend on the number of devices.
+
+    Attributes:
+      rate: of values set to zero.
+      batch_axis: name of the mapped axis that the batch is split over, None for none.
+    """
+
+    rate: float
+    batch_axis: str | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        if not train or self.rate == 0:
+            return x
+        key = self.make_rng("dropout")
+        example = jnp.arange(len(x))
+        if self.batch_axis is not None:
+            example += lax.axis_index(self.batch_axis) * len(x)
+        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, example)
+        keep = jax.vmap(
+            lambda key: jax.random.bernoulli(key, 1 - self.rate, x.shape[1:])
+        )(keys)
+        return jnp.where(keep, x / (1 - self.rate), 0)

@@ -15,9 +15,24 @@ def noise(samples: int = 4800, seed: int = 0) -> np.ndarray:
 
 def write_emodb(folder: pathlib.Path, *names: str) -> pathlib.Path:
     """Writes 0.3 s of noise under each name, in EmoDB's layout; returns `folder`."""
-    (folder / "wav").mkdir(parents=True)
-    for seed, name in enumerate(names):
-        soundfile.write(folder / "wav" / f"{name}.wav", noise(seed=seed), 16000)
+    return _write(folder, [f"wav/{name}" for name in names])
+
+
+def write_ravdess(folder: pathlib.Path, *names: str) -> pathlib.Path:
+    """Writes 0.3 s of noise under each name, in RAVDESS's layout; returns `folder`."""
+    return _write(folder, [f"Actor_{name[-2:]}/{name}" for name in names])
+
+
+def write_crema_d(folder: pathlib.Path, *names: str) -> pathlib.Path:
+    """Writes 0.3 s of noise under each name, in CREMA-D's layout; returns `folder`."""
+    return _write(folder, [f"AudioWAV/{name}" for name in names])
+
+
+def _write(folder: pathlib.Path, paths: list[str]) -> pathlib.Path:
+    for seed, path in enumerate(paths):
+        wav = folder / f"{path}.wav"
+        wav.parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(wav, noise(seed=seed), 16000)
     return folder
 
 

@@ -1,5 +1,6 @@
 """Wav files of all kinds -> 16 kHz mono, and what is said of broken ones."""
 
+import re
 import struct
 
 import numpy as np
@@ -88,6 +89,19 @@ def test_a_length_left_open_by_a_stream_is_read_to_the_end(path):
     np.testing.assert_array_equal(audio.read(path).wave, plain)
 
 
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_the_digest_is_that_of_the_samples_alone(tmp_path, rate):
+    paths = [tmp_path / f"{index}.wav" for index in range(3)]
+    soundfile.write(paths[0], noise(), rate, subtype="PCM_16")
+    samples, _ = soundfile.read(paths[0])
+    soundfile.write(paths[1], np.stack([samples, samples], axis=1), rate, "FLOAT")
+    samples[1000] += 2**-15
+    soundfile.write(paths[2], samples, rate, subtype="PCM_16")
+    one, same, other = (audio.read(path).digest() for path in paths)
+    assert re.fullmatch("[0-9a-f]{16}", one)
+    assert one == same != other
+
+
 def write_empty(path):
     path.write_bytes(b"")
 
@@ -118,6 +132,18 @@ def write_infinite(path):
     soundfile.write(path, [0.1, np.inf, 0.1], 16000, subtype="FLOAT")
 
 
+def write_silence(path):
+    soundfile.write(path, np.zeros((4800, 2)), 44100)
+
+
+def write_pointer_of_git_lfs(path):
+    path.write_text(
+        "version https://git-lfs.github.com/spec/v1\n"
+        "oid sha256:c6f94b2592487c7556bd86df7df6e8f4420d1b9c11414aeec9d8e5e640b51495\n"
+        "size 72862\n"
+    )
+
+
 def write_too_little_to_resample(path):
     soundfile.write(path, [0.1], 96000)
 
@@ -136,6 +162,11 @@ def write_nothing(path):
         (write_text, "cannot be decoded (Format not recognised.)"),
         (write_not_a_number, "has samples that are NaN or infinite"),
         (write_infinite, "has samples that are NaN or infinite"),
+        (write_silence, "is silent: every sample is zero"),
+        (
+            write_pointer_of_git_lfs,
+            "is a pointer of Git LFS, not the sound (git lfs pull)",
+        ),
         (write_too_little_to_resample, "holds too few samples to resample"),
         (write_nothing, "no such file"),
     ],

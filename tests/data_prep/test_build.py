@@ -16,7 +16,16 @@ import soundfile
 import tensorflow_datasets as tfds
 from absl import flags
 from absl.testing import flagsaver
-from small_corpora import EMODB, contents, noise, wav_of, write_emodb, write_iemocap
+from small_corpora import (
+    EMODB,
+    contents,
+    noise,
+    wav_of,
+    write_crema_d,
+    write_emodb,
+    write_iemocap,
+    write_ravdess,
+)
 
 from data_prep import audio, build, builder, features
 from data_prep.corpora import Utterance, demo, emodb
@@ -116,6 +125,9 @@ def test_a_record_holds_the_fields_and_the_features_of_its_wav(corpus, prepared)
             "session": b"",
             "dialogue": b"",
             "kind": b"",
+            "text": utterance.text.encode(),
+            "intensity": b"",
+            "content": audio.read(utterance.path).digest().encode(),
             "num_samples": len(wave),
             "padded": len(wave) < 28800,
         }
@@ -130,6 +142,7 @@ def test_the_schema_is_the_one_that_training_reads(prepared):
     assert schema.pop("num_samples").np_dtype == np.int64
     assert schema.pop("padded").np_dtype == np.bool_
     texts = {"id", "emotion", "speaker", "session", "dialogue", "kind"}
+    texts |= {"text", "intensity", "content"}
     assert schema.keys() == texts
     assert all(isinstance(schema[name], tfds.features.Text) for name in texts)
     (record, *_) = read(prepared[1])
@@ -139,7 +152,7 @@ def test_the_schema_is_the_one_that_training_reads(prepared):
 def test_the_folder_is_named_after_corpus_features_and_segments(prepared):
     data_dir, folder, _ = prepared
     name = "emodb_mfcc_28800_3199_reflect"
-    assert folder == data_dir / "speech_emotion" / name / "1.0.0"
+    assert folder == data_dir / "speech_emotion" / name / "1.1.0"
 
 
 def test_a_short_utterance_is_kept_as_one_segment_and_marked(prepared):
@@ -232,6 +245,103 @@ def test_iemocap_has_a_split_for_each_kind_and_all_its_emotions(tmp_path):
     assert record["session"] == b"Ses01"
     assert record["dialogue"] == b"Ses01F_script01_1"
     assert record["kind"] == b"script"
+
+
+def test_ravdess_is_read_with_statement_and_intensity(tmp_path):
+    names = ["03-01-01-01-01-01-01", "03-01-06-02-02-01-12"]
+    source = write_ravdess(tmp_path / "RAVDESS", *names)
+    data_dir = tmp_path / "data"
+    printed, error = run(corpus="ravdess", source=source, data_dir=data_dir, **SHORT)
+    assert error == ""
+    counts = "neutral 1 of 96, calm 0 of 192, happy 0 of 192, sad 0 of 192"
+    assert f"warning: counts are not the published ones: {counts}" in printed
+    records = read(only_data_set(data_dir))
+    fields = ("id", "emotion", "speaker", "text", "intensity")
+    assert [[record[field].decode() for field in fields] for record in records] == [
+        ["03-01-01-01-01-01-01", "neutral", "01", "01", "normal"],
+        ["03-01-06-02-02-01-12", "fearful", "12", "02", "strong"],
+    ]
+
+
+def test_a_song_among_the_speech_is_refused_or_left_out_and_listed(tmp_path):
+    names = ["03-01-06-01-02-01-12", "03-02-06-01-02-01-12"]
+    source = write_ravdess(tmp_path / "RAVDESS", *names)
+    settings = {"source": source, "data_dir": tmp_path / "data", **SHORT}
+    printed, error = run(corpus="ravdess", **settings)
+    assert "03-02-06-01-02-01-12.wav: is a song, not speech" in printed
+    assert error.startswith("error: nothing was written")
+    _, error = run(corpus="ravdess", **settings, skip_bad="true")
+    assert error == ""
+    folder = only_data_set(tmp_path / "data")
+    assert ids(folder) == names[:1]
+    assert "03-02-06-01-02-01-12.wav" in (folder / "left_out.csv").read_text()
+
+
+def test_the_silent_recording_of_crema_d_is_left_out_and_missed(tmp_path):
+    names = ["1001_DFA_ANG_XX", "1040_ITH_SAD_X", "1076_MTI_SAD_XX"]
+    source = write_crema_d(tmp_path / "CREMA-D", *names)
+    soundfile.write(source / "AudioWAV" / "1076_MTI_SAD_XX.wav", np.zeros(4800), 16000)
+    settings = {"source": source, "data_dir": tmp_path / "data", **SHORT}
+    printed, error = run(corpus="crema_d", **settings)
+    assert "1076_MTI_SAD_XX.wav: is silent" in printed
+    assert error.startswith("error: nothing was written")
+    printed, error = run(corpus="crema_d", **settings, skip_bad="true")
+    assert error == ""
+    assert "SAD 1 of 1271" in printed
+    records = read(only_data_set(tmp_path / "data"))
+    fields = ("id", "emotion", "speaker", "text", "intensity")
+    assert [[record[field].decode() for field in fields] for record in records] == [
+        ["1001_DFA_ANG_XX", "ANG", "1001", "DFA", "XX"],
+        ["1040_ITH_SAD_X", "SAD", "1040", "ITH", "XX"],
+    ]
+
+
+def test_identical_recordings_are_named_listed_and_share_their_content(tmp_path):
+    twins = ["03-01-03-01-02-01-07", "03-01-03-01-02-02-07"]
+    source = write_ravdess(tmp_path / "RAVDESS", *twins, "03-01-03-01-02-01-08")
+    samples, _ = soundfile.read(source / "Actor_07" / f"{twins[0]}.wav")
+    stereo = np.stack([samples, samples], axis=1)  # other bytes, the same sound
+    soundfile.write(source / "Actor_07" / f"{twins[1]}.wav", stereo, 16000)
+    data_dir = tmp_path / "data"
+    printed, error = run(corpus="ravdess", source=source, data_dir=data_dir, **SHORT)
+    assert error == ""
+    assert f"  {twins[0]} = {twins[1]}\n" in printed
+    folder = only_data_set(data_dir)
+    digests = {r["id"].decode(): r["content"].decode() for r in read(folder)}
+    assert digests[twins[0]] == digests[twins[1]]
+    assert len(set(digests.values())) == 2
+    with (folder / "identical.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert rows == [{"content": digests[id_], "id": id_} for id_ in twins]
+
+
+def test_where_all_recordings_differ_none_is_called_identical(prepared):
+    assert "identical recordings" not in prepared[2]
+    assert not (prepared[1] / "identical.csv").exists()
+
+
+def test_identical_recordings_of_an_emotion_not_kept_are_not_named(small, tmp_path):
+    wavs = small / "wav"
+    shutil.copy(wavs / "03a01Fa.wav", wavs / "03a01Nc.wav")
+    settings = {"source": small, "data_dir": tmp_path / "data", **SHORT}
+    printed, _ = run(corpus="emodb", **settings, emotions="neutral,anger")
+    assert "identical recordings" not in printed
+
+
+def test_of_many_identical_recordings_ten_lines_are_printed_and_all_listed(tmp_path):
+    actors = range(1001, 1013)
+    names = [f"{actor}_IEO_HAP_{level}" for actor in actors for level in ("HI", "LO")]
+    source = write_crema_d(tmp_path / "CREMA-D", *names)
+    wavs = source / "AudioWAV"
+    for actor in actors:
+        shutil.copy(wavs / f"{actor}_IEO_HAP_HI.wav", wavs / f"{actor}_IEO_HAP_LO.wav")
+    data_dir = tmp_path / "data"
+    printed, _ = run(corpus="crema_d", source=source, data_dir=data_dir, **SHORT)
+    lines = [line for line in printed.splitlines() if " = " in line]
+    assert lines == [f"  {a}_IEO_HAP_HI = {a}_IEO_HAP_LO" for a in actors[:10]]
+    assert f"{lines[-1]}\n  and 2 more\n" in printed
+    with (only_data_set(data_dir) / "identical.csv").open(newline="") as file:
+        assert [row["id"] for row in csv.DictReader(file)] == names
 
 
 def test_the_demo_corpus_is_taken_from_the_data_folder(tmp_path):
@@ -405,7 +515,7 @@ def test_tensorflow_is_imported_neither_to_write_nor_to_read(small, tmp_path):
     trap = tmp_path / "trap" / "tensorflow"
     trap.mkdir(parents=True)
     (trap / "__init__.py").write_text("raise SystemExit('tensorflow was imported')")
-    folder = tmp_path / "data/speech_emotion/emodb_mfcc_2000_1000_reflect/1.0.0"
+    folder = tmp_path / "data/speech_emotion/emodb_mfcc_2000_1000_reflect/1.1.0"
     script = f"""
 sys.path.insert(0, {str(trap.parent)!r})
 build.FLAGS(sys.argv)
@@ -418,7 +528,7 @@ assert "tensorflow" not in sys.modules
     settings = {"source": small, "data_dir": tmp_path / "data", **SHORT, "workers": 1}
     finished = run_script(script, corpus="emodb", **settings)
     assert (finished.returncode, finished.stderr) == (0, "")
-    assert finished.stdout.endswith("9 fields\n")
+    assert finished.stdout.endswith("12 fields\n")
 
 
 def test_an_unknown_emotion_is_refused_with_the_known_ones(small, tmp_path):

@@ -9,14 +9,15 @@ from data_prep.corpora import emodb
 def test_the_name_of_a_recording_tells_its_fields():
     corpus = emodb.read(EMODB)
     assert corpus.problems == []
-    assert [(u.id, u.emotion, u.speaker) for u in corpus.utterances] == [
-        ("03a01Fa", "happiness", "03"),
-        ("09a05Wb", "anger", "09"),
-        ("10b03Tb", "sadness", "10"),
+    assert [(u.id, u.emotion, u.speaker, u.text) for u in corpus.utterances] == [
+        ("03a01Fa", "happiness", "03", "a01"),
+        ("09a05Wb", "anger", "09", "a05"),
+        ("10b03Tb", "sadness", "10", "b03"),
     ]
     for utterance in corpus.utterances:
         assert utterance.path == EMODB / "wav" / f"{utterance.id}.wav"
         assert (utterance.session, utterance.dialogue, utterance.kind) == ("", "", "")
+        assert utterance.intensity == ""
 
 
 def test_the_seven_emotions_have_the_words_of_the_corpus(tmp_path):
@@ -86,3 +87,16 @@ def test_what_is_not_a_folder_is_refused(tmp_path, name):
     (tmp_path / "file").write_text("")
     with pytest.raises(ValueError, match=f"{name} is not a folder"):
         emodb.read(tmp_path / name)
+
+
+def test_counts_that_are_not_the_published_ones_are_named_in_one_sentence():
+    published = {"anger": 127, "boredom": 81, "disgust": 46, "fear": 69}
+    published |= {"happiness": 71, "neutral": 79, "sadness": 62}
+    turns = [("", word, 2.0) for word, count in published.items() for _ in range(count)]
+    assert len(turns) == 535
+    assert emodb.count_differences(iter(turns)) == []
+    turns.remove(("", "fear", 2.0))
+    turns.append(("", "anger", 2.0))
+    assert emodb.count_differences(turns) == [
+        "counts are not the published ones: anger 128 of 127, fear 68 of 69"
+    ]

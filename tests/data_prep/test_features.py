@@ -1,4 +1,4 @@
-"""Segments and MFCC: against the reference, against librosa, and at the edges."""
+"""Segments and features: against the reference, against librosa, and at the edges."""
 
 import pathlib
 
@@ -12,6 +12,7 @@ from data_prep import features
 DATA = pathlib.Path(__file__).parents[1] / "data"
 IDS = ["03a01Fa", "09a05Wb", "10b03Tb"]
 SEGMENT, HOP = 28800, 3199  # samples, the paper's
+UNPADDED = ["logfbank", "fbank", "spectrogram", "interspeech2018"]
 
 
 def speech_segments(name: str) -> np.ndarray:
@@ -28,6 +29,12 @@ def librosa_mfcc(wave: np.ndarray, pad_mode: str) -> np.ndarray:
 @pytest.fixture(scope="module")
 def golden():
     with np.load(DATA / "emodb_mfcc.npz") as arrays:
+        return dict(arrays)
+
+
+@pytest.fixture(scope="module")
+def golden_features():
+    with np.load(DATA / "emodb_features.npz") as arrays:
         return dict(arrays)
 
 
@@ -79,8 +86,120 @@ def test_mfcc_are_float32_of_26_coefficients_by_57_frames():
     assert mfcc.dtype == np.float32
 
 
-def test_mfcc_of_silence_are_finite():
-    assert np.isfinite(features.extract("mfcc", np.zeros((1, SEGMENT)))).all()
+@pytest.mark.parametrize("pad_mode", ["reflect", "constant"])
+@pytest.mark.parametrize("name", IDS)
+def test_melspectrograms_are_those_of_the_reference(golden_features, name, pad_mode):
+    mel = features.extract("melspectrogram", speech_segments(name)[:1], pad_mode)
+    expected = golden_features[f"{name}_melspectrogram_{pad_mode}"]
+    np.testing.assert_allclose(mel, expected, rtol=1e-4, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [(kind, name) for kind in ["logfbank", "fbank"] for name in IDS]
+    # One recording is enough of the two large ones.
+    + [("spectrogram", "10b03Tb"), ("interspeech2018", "10b03Tb")],
+)
+def test_unpadded_features_are_those_of_the_reference(golden_features, kind, name):
+    actual = features.extract(kind, speech_segments(name)[:1])
+    expected = golden_features[f"{name}_{kind}"]
+    np.testing.assert_allclose(actual, expected, rtol=1e-6, atol=0)
+
+
+@pytest.mark.parametrize("length", [32000, 5001])
+def test_melspectrograms_are_the_logarithm_of_those_of_librosa(length):
+    wave = speech_segments("10b03Tb")[0]
+    wave = np.resize(wave, length)
+    mel = features.extract("melspectrogram", wave[None], "constant")[0]
+    expected = librosa.feature.melspectrogram(
+        y=wave, sr=16000, n_fft=800, hop_length=400
+    )
+    np.testing.assert_allclose(mel, np.log10(expected), rtol=1e-4, atol=1e-6)
+
+
+def test_the_pad_mode_changes_the_first_and_last_melspectrogram_frames_alone():
+    segments = speech_segments("03a01Fa")
+    reflect = features.extract("melspectrogram", segments, "reflect")
+    constant = features.extract("melspectrogram", segments, "constant")
+    np.testing.assert_array_equal(reflect[..., 1:-1], constant[..., 1:-1])
+    assert np.abs(reflect - constant).max() > 0.1
+
+
+@pytest.mark.parametrize("kind", UNPADDED)
+def test_the_pad_mode_does_not_matter_where_frames_are_not_centred(kind):
+    segments = speech_segments("03a01Fa")
+    reflect = features.extract(kind, segments, "reflect")
+    np.testing.assert_array_equal(reflect, features.extract(kind, segments, "constant"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    # A tenth of the peak is -0.8 of [-1, 1] before the mu-law.
+    [("spectrogram", -20), ("interspeech2018", -np.log(1 + 255 * 0.8) / np.log(256))],
+)
+def test_spectrograms_are_relative_to_the_peak_beyond_2_khz_too(kind, expected):
+    seconds = np.arange(640) / 16000
+    loud, quiet = (np.sin(2 * np.pi * hertz * seconds) for hertz in (3000, 500))
+    bins = features.extract(kind, (loud + 0.1 * quiet)[None])[0, :, 0]
+    # Bin 100 is at 500.3 Hz, where each tone leaks a little.
+    np.testing.assert_allclose(bins[100], expected, rtol=5e-3)
+
+
+@pytest.mark.parametrize("kind", ["spectrogram", "interspeech2018"])
+@pytest.mark.parametrize(
+    ("length", "filled", "frames"),
+    [(3, 640, 1), (640, 640, 1), (641, 800, 2), (800, 800, 2), (5001, 5120, 29)],
+)
+def test_zeros_fill_up_the_last_frame(kind, length, filled, frames):
+    wave = speech_segments("10b03Tb")[:1, 9000 : 9000 + length]
+    zeros = np.zeros((1, filled - length))
+    actual = features.extract(kind, wave)
+    assert actual.shape == (1, 400, frames)
+    expected = features.extract(kind, np.concatenate([wave, zeros], axis=1))
+    np.testing.assert_array_equal(actual, expected)
+
+
+@pytest.mark.parametrize(
+    ("kind", "frequencies", "frames", "frames_of_two_seconds"),
+    [
+        ("mfcc", 26, 57, 63),
+        ("melspectrogram", 128, 73, 81),
+        ("logfbank", 40, 177, 197),
+        ("fbank", 26, 177, 197),
+        ("spectrogram", 400, 177, 197),
+        ("interspeech2018", 400, 177, 197),
+    ],
+)
+def test_features_are_float32_of_frequency_by_time(
+    kind, frequencies, frames, frames_of_two_seconds
+):
+    for length, times in [(SEGMENT, frames), (32000, frames_of_two_seconds)]:
+        noise = np.random.default_rng(0).normal(size=(2, length))
+        actual = features.extract(kind, noise)
+        assert actual.shape == (2, frequencies, times)
+        assert actual.dtype == np.float32
+
+
+@pytest.mark.parametrize("kind", features.KINDS)
+def test_a_segment_does_not_change_with_the_one_beside_it(kind):
+    loud = np.random.default_rng(0).normal(size=SEGMENT)
+    both = np.stack([loud, speech_segments("09a05Wb")[0]])
+    np.testing.assert_array_equal(
+        features.extract(kind, both)[1:], features.extract(kind, both[1:])
+    )
+
+
+@pytest.mark.parametrize("length", [SEGMENT, 3])
+@pytest.mark.parametrize("kind", features.KINDS)
+def test_features_of_silence_are_finite(kind, length):
+    assert np.isfinite(features.extract(kind, np.zeros((1, length)))).all()
+
+
+@pytest.mark.parametrize("kind", features.KINDS)
+def test_features_of_speech_with_a_silent_stretch_are_finite(kind):
+    wave = speech_segments("09a05Wb")[:1]
+    wave[:, 9000:15000] = 0
+    assert np.isfinite(features.extract(kind, wave)).all()
 
 
 @pytest.mark.parametrize(
@@ -128,7 +247,7 @@ def test_lengths_and_hops_below_one_are_refused(length, hop):
 
 
 def test_an_unknown_kind_is_refused_with_the_known_ones():
-    with pytest.raises(ValueError, match=r"'mffc'.*mfcc"):
+    with pytest.raises(ValueError, match=r"'mffc'.*mfcc, melspectrogram"):
         features.extract("mffc", np.zeros((1, SEGMENT)))
 
 

@@ -38,6 +38,7 @@ def test_every_turn_has_the_label_of_its_summary_line(tree):
     assert labels(tree) == TURNS
     for utterance in iemocap.read(tree).utterances:
         assert utterance.path == wav_of(tree, utterance.id)
+        assert (utterance.text, utterance.intensity) == ("", "")
 
 
 def test_the_speaker_is_who_speaks_not_who_wears_the_markers(tree):

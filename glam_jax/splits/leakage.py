@@ -1,0 +1,43 @@
+"""What stands on both sides of splits: speakers, dialogues, texts, recordings."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from glam_jax.splits import Groups, Split, shared
+
+NAMES = {
+    "speaker": "speakers",
+    "session": "sessions",
+    "dialogue": "dialogues",
+    "text": "texts",
+    "content": "recordings",
+}
+
+
+def measure(splits: Sequence[Split], groups: Groups) -> dict[str, dict[str, float]]:
+    """Counts what is both tested and learned from, as means over splits.
+
+    Returns:
+      For each kind of group that the corpus has: {'shared': of the tested ones those
+      also in training or validation, 'tested': all tested ones}.
+    """
+    both_sides = {}
+    for what in NAMES:
+        values = getattr(groups, what)
+        if (values == "").all():
+            continue
+        both_sides[what] = {
+            "shared": float(np.mean([len(shared(s, groups)[what]) for s in splits])),
+            "tested": float(np.mean([len(set(values[s.test]) - {""}) for s in splits])),
+        }
+    return both_sides
+
+
+def describe(both_sides: dict[str, dict[str, float]]) -> str:
+    """One line: 'on both sides: 10 of 10 speakers, ...', of what is tested."""
+    counts = [
+        f"{count['shared']:.4g} of {count['tested']:.4g} {NAMES[what]}"
+        for what, count in both_sides.items()
+    ]
+    return "on both sides: " + ", ".join(counts)
