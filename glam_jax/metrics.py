@@ -43,6 +43,36 @@ def from_confusion(matrix: np.ndarray) -> dict[str, float]:
     }
 
 
+def calibration(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, np.ndarray]:
+    """Sorts predictions into ten bins of confidence, the largest probability.
+
+    Args:
+      labels: (utterances,) true labels.
+      probabilities: (utterances, classes).
+
+    Returns:
+      (10,) arrays: 'left' edge, 'count' of utterances, mean 'confidence' and
+      'accuracy', both from 0 to 1 and zero in an empty bin.
+    """
+    confidence = probabilities.max(axis=1)
+    hit = probabilities.argmax(axis=1) == labels
+    bins = np.minimum((10 * confidence).astype(int), 9)
+    count = np.bincount(bins, minlength=10)
+    return {
+        "left": np.arange(10) / 10,
+        "count": count,
+        "confidence": np.bincount(bins, confidence, 10) / np.maximum(count, 1),
+        "accuracy": np.bincount(bins, hit, 10) / np.maximum(count, 1),
+    }
+
+
+def calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    """Expected calibration error in percent (Naeini et al. 2015), with ten bins."""
+    bins = calibration(labels, probabilities)
+    gaps = np.abs(bins["accuracy"] - bins["confidence"])
+    return 100 * float(np.average(gaps, weights=bins["count"]))
+
+
 def rank(row: Mapping[str, float], selection: str) -> tuple[float, ...]:
     """How good an epoch is: the greatest is the one reported.
 

@@ -1,22 +1,16 @@
-"""Tables and figures of a finished training, from the files in its folder."""
+"""The report of a finished training, from the files in its folder."""
 
 import json
 import pathlib
 
-import matplotlib
 import numpy as np
+from sklearn import decomposition
 
-matplotlib.use("Agg")  # no screen needed
-
-from matplotlib import pyplot as plt
-from sklearn import decomposition, manifold
-
-from glam_jax import metrics, splits, workdir
+from glam_jax import figures, metrics, splits, workdir
 from glam_jax.splits import leakage
 
 JSON = "report.json"
 MARKDOWN = "report.md"
-EMBEDDING = "embedding.npz"
 
 # What an epoch is chosen by, in words.
 SELECTIONS = {
@@ -42,9 +36,7 @@ def write(folder: pathlib.Path, splits_used: dict) -> dict:
     files = workdir.Workdir(folder, tuple(class_names))
     report = summarise(config, files, class_names) | {"splits": splits_used}
     workdir.write_atomically(folder / MARKDOWN, markdown(report))
-    plot_confusion(report, folder / "confusion.png")
-    plot_curves(files.metrics.rows, report, folder / "curves.png")
-    plot_embedding(folder, report)
+    figures.write(folder, [figures.read(folder, report)])
     workdir.write_atomically(folder / JSON, json.dumps(report, indent=2) + "\n")
     return report
 
@@ -52,9 +44,10 @@ def write(folder: pathlib.Path, splits_used: dict) -> dict:
 def summarise(config: dict, files: workdir.Workdir, class_names: list[str]) -> dict:
     """Gathers the numbers of all runs: what report.json holds."""
     protocol = splits.protocol(config["protocol"])
-    runs, matrices = [], []
+    runs, matrices, predictions = [], [], []
     for number in files.predictions.runs():
         labels, probabilities = files.predictions.of_run(number)
+        predictions.append((labels, probabilities))
         matrix = metrics.confusion_matrix(
             labels, probabilities.argmax(axis=1), len(class_names)
         )
@@ -85,6 +78,9 @@ def summarise(config: dict, files: workdir.Workdir, class_names: list[str]) -> d
             for name in _selections(protocol)
         },
         "pooled": metrics.from_confusion(pooled),
+        "calibration_error": metrics.calibration_error(
+            *(np.concatenate(parts) for parts in zip(*predictions, strict=True))
+        ),
         "confusion_matrix": pooled.tolist(),
         "runs": runs,
     }
@@ -149,7 +145,7 @@ def markdown(report: dict) -> str:
             f"{metrics.TITLES[name]} {report['pooled'][name]:.2f}"
             for name in metrics.NAMES
         )
-        + ".",
+        + f"; expected calibration error {report['calibration_error']:.2f} %.",
         "",
         f"Splits: {leakage.describe(report['splits']['both_sides'])}; SHA-256 of "
         f"splits.csv {report['splits']['sha256'][:16]}.",
@@ -180,58 +176,6 @@ def markdown(report: dict) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plot_confusion(report: dict, path: pathlib.Path) -> None:
-    """Draws the confusion matrix: percent of the true class, and counts."""
-    matrix = np.array(report["confusion_matrix"])
-    percent = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-    names = report["classes"]
-    figure, axes = plt.subplots(figsize=(5.2, 4.6), layout="constrained")
-    image = axes.imshow(percent, cmap="Blues", vmin=0, vmax=100)
-    for i, j in np.ndindex(matrix.shape):
-        axes.text(
-            j,
-            i,
-            f"{percent[i, j]:.1f}\n({matrix[i, j]})",
-            ha="center",
-            va="center",
-            color="white" if percent[i, j] > 55 else "black",
-        )
-    axes.set_xticks(range(len(names)), names)
-    axes.set_yticks(range(len(names)), names, rotation=90, va="center")
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    axes.set_title(_wrapped(report), fontsize=9)
-    figure.colorbar(image, label="% of the true class", shrink=0.85)
-    _save(figure, path)
-
-
-def plot_curves(rows: list[dict], report: dict, path: pathlib.Path) -> None:
-    """Draws training loss, test WA and test UA by epoch: each run, and their mean."""
-    figure, panels = plt.subplots(1, 3, figsize=(11, 3.4), layout="constrained")
-    titles = {"loss": "training loss (mixup)", "wa": "test WA (%)", "ua": "test UA (%)"}
-    for axes, (name, label) in zip(panels, titles.items(), strict=True):
-        curves = np.array(
-            [
-                [row[name] for row in rows if row["run"] == run["run"]]
-                for run in report["runs"]
-            ]
-        )  # (runs, epochs)
-        epochs = np.arange(1, curves.shape[1] + 1)
-        axes.plot(epochs, curves.T, color="tab:blue", alpha=0.3, linewidth=0.8)
-        axes.plot(epochs, curves.mean(axis=0), color="tab:blue", label="mean of runs")
-        if len(curves) > 1:
-            mean, sd = curves.mean(axis=0), curves.std(axis=0, ddof=1)
-            axes.fill_between(
-                epochs, mean - sd, mean + sd, alpha=0.15, label="± standard deviation"
-            )
-        axes.set_xlabel("epoch")
-        axes.set_title(label)
-        axes.grid(alpha=0.3)
-    panels[0].legend(fontsize=8)
-    figure.suptitle(title(report), fontsize=10)
-    _save(figure, path)
-
-
 def save_embedding(
     folder: pathlib.Path, features: np.ndarray, labels: np.ndarray
 ) -> None:
@@ -244,35 +188,6 @@ def save_embedding(
     """
     components = min(50, *features.shape)
     reduced = decomposition.PCA(components, svd_solver="full").fit_transform(features)
-    np.savez(folder / EMBEDDING, features=reduced.astype(np.float32), labels=labels)
-
-
-def plot_embedding(folder: pathlib.Path, report: dict) -> None:
-    """Draws the t-SNE of the test utterances of the first run."""
-    with np.load(folder / EMBEDDING) as saved:  # allow_pickle is off
-        features, labels = saved["features"], saved["labels"]
-    perplexity = min(30, (len(features) - 1) / 3)
-    points = manifold.TSNE(perplexity=perplexity, random_state=0).fit_transform(
-        features
+    np.savez(
+        folder / figures.EMBEDDING, features=reduced.astype(np.float32), labels=labels
     )
-    figure, axes = plt.subplots(figsize=(5.2, 4.6), layout="constrained")
-    for label, name in enumerate(report["classes"]):
-        axes.scatter(*points[labels == label].T, s=12, label=name)
-    axes.legend()
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_title(
-        _wrapped(report)
-        + "\nt-SNE of the classifier's input, test utterances of run 0",
-        fontsize=9,
-    )
-    _save(figure, folder / "embedding.png")
-
-
-def _wrapped(report: dict) -> str:
-    return title(report).replace(", protocol", ",\nprotocol")
-
-
-def _save(figure: plt.Figure, path: pathlib.Path) -> None:
-    figure.savefig(path, dpi=150)
-    plt.close(figure)

@@ -36,13 +36,13 @@ def data_dir(tmp_path_factory):
     return folder
 
 
-def prepare(corpus, name, data_dir, length=8000):
+def prepare(corpus, name, data_dir, length=8000, hop=8000):
     """Writes the records of a corpus, by default in segments of half a second."""
     splits = collections.defaultdict(list)
     for utterance in corpus.utterances:
         splits[utterance.kind or "train"].append(utterance)
     tfds.disable_progress_bar()
-    config = builder.SpeechEmotionConfig(corpus=name, segment=length, hop=8000)
+    config = builder.SpeechEmotionConfig(corpus=name, segment=length, hop=hop)
     builder.SpeechEmotion(splits, config, str(data_dir)).download_and_prepare()
 
 

@@ -1,5 +1,6 @@
 """The contract with data_prep: records written by the real builder become arrays."""
 
+import dataclasses
 import re
 
 import numpy as np
@@ -83,4 +84,41 @@ def test_missing_split_is_refused_with_those_that_are_there(config):
 def test_a_class_without_utterances_is_refused(config):
     config.classes.paper = (("neutral", ("neu",)), ("bored", ("bor",)))
     with pytest.raises(ValueError, match="no utterance of class bored"):
+        input_pipeline.load(config)
+
+
+def test_another_test_hop_adds_segments_that_only_test(config, tmp_path):
+    corpus = demo.read(config.data_dir + "/demo_corpus")
+    config.data_dir = str(tmp_path)
+    prepare(corpus, "demo", tmp_path)
+    equal = input_pipeline.load(config)
+    np.testing.assert_array_equal(
+        equal.training_segments(np.array([3])), equal.testing_segments(np.array([3]))
+    )
+    config.test_hop = 4000
+    with pytest.raises(ValueError, match="--hop=4000"):
+        input_pipeline.load(config)
+    prepare(corpus, "demo", tmp_path, hop=4000)
+    dataset = input_pipeline.load(config)
+    for utterance in (0, 5, 95):
+        chosen = np.array([utterance])
+        np.testing.assert_array_equal(
+            dataset.features[dataset.training_segments(chosen)],
+            equal.features[equal.training_segments(chosen)],
+        )
+        tested = dataset.features[dataset.testing_segments(chosen)]
+        # Every second start is one of the training hop's.
+        np.testing.assert_array_equal(
+            tested[::2], equal.features[equal.training_segments(chosen)]
+        )
+        assert set(dataset.utterance[dataset.testing_segments(chosen)]) == {utterance}
+
+
+def test_data_sets_of_different_utterances_are_refused(config, tmp_path):
+    corpus = demo.read(config.data_dir + "/demo_corpus")
+    prepare(corpus, "demo", tmp_path)
+    fewer = dataclasses.replace(corpus, utterances=corpus.utterances[5:])
+    prepare(fewer, "demo", tmp_path, hop=4000)
+    config.update(data_dir=str(tmp_path), test_hop=4000)
+    with pytest.raises(ValueError, match="hold different utterances"):
         input_pipeline.load(config)

@@ -68,3 +68,35 @@ ROWS = [
 def test_selected_epoch(selection, epoch):
     """Of equally good epochs (2 and 3 on test) the first."""
     assert metrics.selected(ROWS, selection)["epoch"] == epoch
+
+
+def test_paired_difference_by_hand():
+    """Differences 1, 2, 3: variance 1, corrected error sqrt(1/3 + 1/4)."""
+    result = metrics.paired_difference([2, 4, 6], [1, 2, 3], test_train_ratio=0.25)
+    assert result["mean"] == pytest.approx(2)
+    assert result["ci95"] == pytest.approx(4.30265 * (7 / 12) ** 0.5, rel=1e-5)
+    t = 2 / (7 / 12) ** 0.5
+    # Two-sided p of Student's t with two degrees of freedom, in closed form.
+    assert result["p"] == pytest.approx(1 - t / (2 + t * t) ** 0.5)
+
+
+@pytest.mark.parametrize("ours", [[3.0], [3.0, 5.0]])
+def test_what_has_no_variance_has_no_interval(ours):
+    result = metrics.paired_difference(ours, np.array(ours) - 1, 0.25)
+    assert result == {"mean": 1, "ci95": None, "p": None}
+
+
+def test_calibration_by_hand():
+    """Two at 0.95, one of them right, and one at 0.65 that is right."""
+    probabilities = np.array([[0.95, 0.05], [0.05, 0.95], [0.35, 0.65]])
+    labels = np.array([0, 0, 1])
+    bins = metrics.calibration(labels, probabilities)
+    assert list(bins["count"]) == [0, 0, 0, 0, 0, 0, 1, 0, 0, 2]
+    assert bins["accuracy"][9] == 0.5 and bins["confidence"][9] == pytest.approx(0.95)
+    error = metrics.calibration_error(labels, probabilities)
+    assert error == pytest.approx(100 * (2 * 0.45 + 0.35) / 3)
+
+
+def test_certain_predictions_are_in_the_last_bin():
+    probabilities = np.array([[1.0, 0.0]])
+    assert metrics.calibration_error(np.array([0]), probabilities) == 0

@@ -3,11 +3,15 @@
 import dataclasses
 import hashlib
 import json
+import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from conftest import DATA
+from conftest import DATA, prepare
 
+from data_prep.corpora import demo
 from glam_jax import splits
 from glam_jax.splits import files, leakage
 
@@ -209,3 +213,42 @@ def test_a_bad_split_file_is_refused_with_what_is_wrong(tmp_path, text, message)
 def test_a_missing_split_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"none\.csv"):
         files.read(tmp_path / "none.csv", np.array(["a"]))
+
+
+def test_the_command_writes_a_split_file_and_what_is_on_both_sides(data_dir, tmp_path):
+    prepare(demo.read(data_dir / "demo_corpus"), "demo", tmp_path, 28800, 3199)
+    out = tmp_path / "splits.csv"
+    result = command(
+        "--corpus=demo", "--protocol=session", f"--data_dir={tmp_path}", f"--out={out}"
+    )
+    assert result.returncode == 0, result.stderr
+    assert "Ses01: 56 train, 56 test; on both sides: 0 of 2 speakers" in result.stdout
+    rows = out.read_text().splitlines()
+    assert rows[0] == "utterance,Ses01,Ses02"
+    assert len(rows) == 1 + 112
+    assert hashlib.sha256(out.read_bytes()).hexdigest() in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--corpus=emo"], "iemocap"),
+        (["--corpus=emodb", "--protocol=loso"], "speaker_folds"),
+        (["--corpus=emodb", "--data_dir=nowhere"], "python -m data_prep.build"),
+    ],
+)
+def test_the_command_refuses_wrong_names_with_the_right_ones(arguments, message):
+    result = command(*arguments)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def command(*arguments):
+    return subprocess.run(
+        [sys.executable, "-m", "glam_jax.splits", *arguments],
+        cwd=pathlib.Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        timeout=100,
+    )

@@ -1,5 +1,6 @@
 """The whole program on a small prepared corpus: files, resuming, refusals."""
 
+import hashlib
 import json
 import os
 import signal
@@ -8,11 +9,13 @@ import numpy as np
 import pytest
 from conftest import prepare, shorten
 
+from configs import crema_d as crema_d_config
 from configs import demo as demo_config
 from configs import emodb as emodb_config
 from configs import iemocap as iemocap_config
-from data_prep.corpora import demo, emodb
-from glam_jax import program, progress, train
+from configs import ravdess as ravdess_config
+from data_prep.corpora import crema_d, demo, emodb, ravdess
+from glam_jax import input_pipeline, program, progress, train
 
 OUTPUTS = (
     "config.json",
@@ -24,6 +27,8 @@ OUTPUTS = (
     "confusion.png",
     "curves.png",
     "embedding.png",
+    "reliability.pdf",
+    "splits.csv",
     "tensorboard/run_001",  # with the extra
 )
 
@@ -197,6 +202,101 @@ def test_folds_of_the_speaker_protocol(config, tmp_path):
     assert np.sum(report["confusion_matrix"]) == 112
 
 
+def test_a_split_file_of_an_earlier_training_gives_the_same_numbers(finished, tmp_path):
+    config, folder, report = finished
+    config = config.copy_and_resolve_references()
+    config.split_file = str(folder / "splits.csv")
+    again = train.train_and_evaluate(config, str(tmp_path))
+    assert again["splits"] == report["splits"]
+    assert again["summary"] == report["summary"]
+    with open(folder / "splits.csv", "rb") as file:
+        assert (
+            hashlib.file_digest(file, "sha256").hexdigest()
+            == (report["splits"]["sha256"])
+        )
+
+
+@pytest.fixture
+def leaking_file(config, tmp_path):
+    """A split of the data set's utterances with speaker Ses01F on both sides."""
+    ids = input_pipeline.load(config).ids
+    path = tmp_path / "leaking.csv"
+    cells = ["test" if "Ses01" in name else "train" for name in ids]
+    first = next(k for k, name in enumerate(ids) if name.startswith("Ses01F_impro01_F"))
+    cells[first] = "train"
+    rows = [f"{name},{cell}" for name, cell in zip(ids, cells, strict=True)]
+    path.write_text("\n".join(["utterance,mine", *rows]) + "\n")
+    return path
+
+
+@pytest.mark.parametrize("protocol", ["session", "speaker"])
+def test_a_leaking_split_file_is_refused_by_the_honest_protocols(
+    config, leaking_file, tmp_path, protocol
+):
+    config.split_file, config.protocol = str(leaking_file), protocol
+    with pytest.raises(ValueError, match=r"both in training and .*speaker Ses01F"):
+        train.train_and_evaluate(config, str(tmp_path / "run"))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_leaking_split_file_is_reported_by_the_papers_protocol(
+    config, leaking_file, tmp_path
+):
+    config.split_file, config.num_epochs = str(leaking_file), 1
+    report = train.train_and_evaluate(config, str(tmp_path / "run"))
+    assert report["runs"][0]["fold"] == "mine"
+    assert report["splits"]["both_sides"]["speaker"] == {"shared": 1, "tested": 2}
+    text = (tmp_path / "run" / "report.md").read_text()
+    assert "on both sides: 1 of 2 speakers" in text
+
+
+def test_splits_that_changed_since_the_training_began_are_refused(
+    config, leaking_file, tmp_path
+):
+    config.split_file, config.num_epochs = str(leaking_file), 1
+    train.train_and_evaluate(config, str(tmp_path / "run"))
+    (tmp_path / "run" / "report.json").unlink()
+    text = leaking_file.read_text()
+    leaking_file.write_text(text.replace(",train", ",validation", 1))
+    with pytest.raises(ValueError, match="begun with other splits"):
+        train.train_and_evaluate(config, str(tmp_path / "run"))
+
+
+def test_another_recipe_trains(config, data_dir, tmp_path):
+    """SGD, warm-up and cosine, weights, upsampling, another hop in the test."""
+    prepare(demo.read(data_dir / "demo_corpus"), "demo", data_dir, hop=4000)
+    config.update(
+        model="mhcnn",
+        test_hop=4000,
+        optimizer="sgd",
+        learning_rate=0.01,
+        schedule="cosine",
+        warmup_epochs=1,
+        class_weights=True,
+        upsampling=True,
+    )
+    report = train.train_and_evaluate(config, str(tmp_path))
+    assert report["runs"][0]["last"]["epoch"] == 2
+    losses = [row["loss"] for row in rows(tmp_path)]
+    assert losses[1] < losses[0]
+
+
+@pytest.mark.parametrize("field", ["model", "optimizer", "schedule", "protocol"])
+def test_a_wrong_name_is_refused_with_the_right_ones(config, tmp_path, field):
+    config[field] = "none"
+    names = {"model": "glam", "optimizer": "adam, sgd", "schedule": "exp, step"}
+    with pytest.raises(ValueError, match=f"'none'.*{names.get(field, 'paper')}"):
+        train.train_and_evaluate(config, str(tmp_path))
+
+
+def test_segments_too_small_for_the_model_are_refused(config, data_dir, tmp_path):
+    """Segments of 1,000 samples have two frames; GLAM needs four."""
+    prepare(demo.read(data_dir / "demo_corpus"), "demo", data_dir, 1000, 8000)
+    config.segment = 1000
+    with pytest.raises(ValueError, match=r"at least 2 x 4 .* not 26 x 2"):
+        train.train_and_evaluate(config, str(tmp_path))
+
+
 def test_811_selects_on_the_validation_utterances(config, tmp_path):
     config.protocol = "paper_811"
     report = train.train_and_evaluate(config, str(tmp_path))
@@ -216,19 +316,39 @@ def test_subsets_of_iemocap_are_tfds_splits(subset, expected):
 
 @pytest.fixture(scope="module")
 def all_corpora(data_dir, tmp_path_factory):
-    """Small stand-ins for IEMOCAP and EmoDB, prepared under their names."""
+    """Small stand-ins for all corpora, prepared by their readers from demo speech."""
     folder = tmp_path_factory.mktemp("all")
     turns = demo.read(data_dir / "demo_corpus")
     prepare(turns, "demo", folder)
     prepare(turns, "iemocap", folder)
-    recordings = folder / "emodb"
-    recordings.mkdir()
-    letters = {"neu": "N", "sad": "T", "ang": "W", "exc": "F"}
-    for number, turn in enumerate(turns.utterances):
-        if turn.emotion in letters:
-            name = f"{number % 10:02}a{number // 10:02}{letters[turn.emotion]}a.wav"
-            (recordings / name).symlink_to(turn.path)
-    prepare(emodb.read(recordings), "emodb", folder)
+    sounds = [turn.path for turn in turns.utterances]
+    names = {
+        "emodb": [
+            f"{speaker:02}a{text:02}{emotion}a.wav"
+            for speaker in range(8)
+            for text in range(4)
+            for emotion in "NTWF"
+        ],
+        "ravdess": [
+            f"Actor_{actor:02}/03-01-0{emotion}-01-0{text}-01-{actor:02}.wav"
+            for actor in range(1, 9)
+            for emotion in range(1, 9)
+            for text in (1, 2)
+        ],
+        "AudioWAV": [
+            f"{1001 + actor}_{text}_{emotion}_XX.wav"
+            for actor in range(6)
+            for emotion in ("ANG", "DIS", "FEA", "HAP", "NEU", "SAD")
+            for text in ("IEO", "TIE", "IOM")
+        ],
+    }
+    for corpus, files in names.items():
+        for file, sound in zip(files, sounds, strict=False):
+            (folder / corpus / file).parent.mkdir(parents=True, exist_ok=True)
+            (folder / corpus / file).symlink_to(sound)
+    prepare(emodb.read(folder / "emodb"), "emodb", folder)
+    prepare(ravdess.read(folder / "ravdess"), "ravdess", folder)
+    prepare(crema_d.read(folder), "crema_d", folder)
     return folder
 
 
@@ -237,6 +357,8 @@ def all_corpora(data_dir, tmp_path_factory):
     [
         iemocap_config.get_config(),
         emodb_config.get_config(),
+        ravdess_config.get_config(),
+        crema_d_config.get_config(),
         demo_config.get_config(),
     ],
     ids=lambda config: config.corpus,

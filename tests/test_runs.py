@@ -1,0 +1,62 @@
+"""Runs: splits in turn, upsampling, class weights, order."""
+
+import numpy as np
+import pytest
+
+from glam_jax import input_pipeline, runs
+
+LABELS = np.array([0] * 10 + [1] * 4 + [2] * 3 + [1, 2])
+
+
+def test_upsampling_gives_all_classes_as_many_utterances():
+    copies = runs.upsample(LABELS, seed=0)
+    np.testing.assert_array_equal(np.bincount(LABELS, copies), [10, 10, 10])
+    assert set(copies[LABELS == 1]) == {2}  # 5 of them
+    assert sorted(copies[LABELS == 2]) == [2, 2, 3, 3]
+    np.testing.assert_array_equal(copies, runs.upsample(LABELS, seed=0))
+    assert any((copies != runs.upsample(LABELS, seed)).any() for seed in range(1, 9))
+
+
+def test_rare_classes_weigh_more_and_the_mean_weight_is_one():
+    weights = runs.inverse_frequencies(LABELS, 4)
+    np.testing.assert_allclose(weights[:3] * np.bincount(LABELS), len(LABELS) / 3)
+    assert weights[3] == 0  # a class without utterances
+    assert weights[LABELS].mean() == pytest.approx(1)
+
+
+def test_upsampled_utterances_are_repeated_only_in_training(config):
+    dataset = input_pipeline.load(config)
+    (plain,) = runs.plan(config, dataset)
+    config.upsampling = True
+    (run,) = runs.plan(config, dataset)
+    trained = np.unique(dataset.utterance[run.train_segments])
+    np.testing.assert_array_equal(trained, plain.split.train)
+    counts = np.bincount(run.train_segments)
+    per_class = np.zeros(4)
+    for utterance in trained:
+        (repeats,) = set(counts[dataset.training_segments(np.array([utterance]))])
+        per_class[dataset.labels[utterance]] += repeats
+    assert len(set(per_class)) == 1
+    np.testing.assert_array_equal(run.eval_segments, plain.eval_segments)
+    order = runs.epoch_order(run, 0, len(run.train_segments))
+    np.testing.assert_array_equal(np.sort(order), np.sort(run.train_segments))
+
+
+def test_classes_weigh_the_same_unless_asked(config):
+    dataset = input_pipeline.load(config)
+    (run,) = runs.plan(config, dataset)
+    np.testing.assert_array_equal(run.class_weights, 1)
+    config.class_weights = True
+    (run,) = runs.plan(config, dataset)
+    assert run.class_weights.max() > 1
+
+
+def test_more_runs_than_folds_begin_again_with_other_seeds(config):
+    config.protocol, config.num_runs = "session", 3
+    all_runs = runs.plan(config, input_pipeline.load(config))
+    assert [(run.fold, run.seed) for run in all_runs] == [
+        ("Ses01", 0),
+        ("Ses02", 1),
+        ("Ses01", 2),
+    ]
+    assert runs.names(all_runs) == ["Ses01_seed0", "Ses02_seed1", "Ses01_seed2"]
