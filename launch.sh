@@ -5,6 +5,7 @@
 #   ./launch.sh test               the tests
 #   ./launch.sh prepare ARGS       python -m data_prep.build ARGS
 #   ./launch.sh train ARGS         python -m glam_jax.main ARGS
+#   ./launch.sh reproduce ARGS     python -m glam_jax.reproduce ARGS
 #   ./launch.sh tpu NAME ZONE -- ARGS
 #                                  trains on every worker of a Cloud TPU VM, by gcloud
 #
@@ -13,7 +14,7 @@
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
-usage() { sed -n '2,13s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
 accelerator() {
   if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then
@@ -66,6 +67,7 @@ case ${1:-demo} in
   test) install test; shift; .venv/bin/python -m pytest "$@" ;;
   prepare) install; shift; exec .venv/bin/python -m data_prep.build "$@" ;;
   train) install; shift; exec .venv/bin/python -m glam_jax.main "$@" ;;
+  reproduce) install; shift; exec .venv/bin/python -m glam_jax.reproduce "$@" ;;
   tpu) shift; train_on_tpu "$@" ;;
   *) usage; [[ $1 == help || $1 == --help || $1 == -h ]] || exit 2 ;;
 esac

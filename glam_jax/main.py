@@ -3,6 +3,7 @@ r"""Trains and evaluates a model, and reports. For example:
   python -m glam_jax.main --config=configs/iemocap.py
   python -m glam_jax.main --config=configs/iemocap.py:full --config.protocol=session
   python -m glam_jax.main --config=configs/emodb.py --config.num_runs=3
+  python -m glam_jax.main --config=configs/iemocap.py:impro,model=mhcnn,recipe=glam
 
 Every field of a config file can be set as --config.FIELD=VALUE. The same command goes
 on with an interrupted training.
@@ -34,9 +35,12 @@ def default_workdir(config) -> str:
 
 
 def parse(argv: list[str]) -> list[str]:
-    """Reads the flags; a misspelt field of the config ends in one line."""
+    """Reads the flags; what is wrong with them, or in a config file, ends in a line."""
     try:
-        return app.parse_flags_with_usage(argv)
+        return flags.FLAGS(argv)
+    except flags.Error as error:  # a config file's error is the last line of its text
+        message = str(error).strip().splitlines()[-1].strip()
+        sys.exit(f"error: {message.removeprefix('ValueError: ')} (--help explains)")
     except (AttributeError, KeyError) as error:  # no such field
         nearest = str(error).rpartition("Did you mean ")[2].rpartition(" instead")
         sys.exit(f"error: no such field of the config; did you mean {nearest[0]}?")

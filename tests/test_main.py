@@ -59,6 +59,14 @@ def test_an_unknown_subset_is_refused_with_the_names():
     result = run("--config=configs/iemocap.py:improvised")
     assert result.returncode != 0
     assert "impro, script, full" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_an_unknown_model_is_refused_with_the_names():
+    result = run("--config=configs/iemocap.py:impro,model=gram")
+    assert result.returncode == 1
+    assert result.stderr.startswith("error: no model 'gram'; there are glam, ")
+    assert "Traceback" not in result.stderr
 
 
 def test_without_data_the_command_that_prepares_is_shown(tmp_path):
