@@ -90,6 +90,8 @@ def get_config(argument: str = "impro") -> ml_collections.ConfigDict:
     config.class_weights = False  # losses weigh by the inverse frequency of the class
     config.upsampling = False  # training utterances of rare classes are repeated
 
+    config.parallel = "auto"  # over devices: data (one run's batches) or runs
+    config.runs_per_group = 0  # at once, at most; 0: as many as memory holds
     config.checkpoint_every = 5  # epochs
 
     recipes.apply(config, options)

@@ -45,13 +45,16 @@ Row = tuple[str, str, str, np.ndarray, str]  # case, target, metric, its values,
 
 def our_cases(compiled: program.Program, run: runs.Run) -> Cases:
     """An epoch and the held-out segments, by our compiled functions."""
-    state = compiled.place(compiled.init(run.seed))
+    state = compiled.place([compiled.init(run.seed)])
 
     def train(epoch):
         nonlocal state
-        state, _ = compiled.train_epoch(state, run, epoch, lambda: False)
+        state, _ = compiled.train_epoch(state, [run], epoch, lambda: False)
 
-    return {"training": train, "inference": lambda _: compiled.mean_logits(state, run)}
+    return {
+        "training": train,
+        "inference": lambda _: compiled.mean_logits(state, [run]),
+    }
 
 
 def torch_cases(

@@ -58,6 +58,8 @@ def save(
       state: what to save.
       row: the finished epoch's row of metrics.jsonl, None in the middle of an epoch.
     """
+    if manager.latest_step() == int(state.step):  # stopped before another step
+        return
     state_dict = flax.serialization.to_state_dict(state)
     manager.save(int(state.step), args=ocp.args.StandardSave(state_dict), metrics=row)
 

@@ -3,7 +3,7 @@
 import functools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import jax
 import ml_collections
@@ -20,88 +20,123 @@ SECONDS_PER_CALL = 10.0  # after which the host looks whether to stop
 class Program:
     """A training's compiled functions, and its data on the devices.
 
-    One compilation serves all runs: their numbers of steps and of test segments are
-    arguments.
+    A group of runs is trained at once. One compilation serves all groups: numbers of
+    steps and of test segments are arguments.
+
+    Attributes:
+      layout: where the runs of a group are trained.
+      bytes_per_run: of memory on a device, about.
     """
 
     def __init__(
         self,
         config: ml_collections.ConfigDict,
         dataset: input_pipeline.Dataset,
-        all_runs: list[runs.Run],
+        all_runs: Sequence[runs.Run],
     ):
         start = time.time()
         self.config = config
         self.dataset = dataset
-        self.model = models.create_model(
-            config.model, len(dataset.class_names), batch_axis=parallel.AXIS
-        )
+        feature_shape = dataset.features.shape[1:]
+        model = models.create_model(config.model, len(dataset.class_names))
         optimizer = steps.create_optimizer(config)
+        self.bytes_per_run = steps.memory_per_run(
+            model, optimizer, feature_shape, config.batch_size
+        )
+        free = 0.8 * parallel.memory() - dataset.features.nbytes
+        self.layout = parallel.layout(
+            config.parallel,
+            len(all_runs),
+            config.runs_per_group
+            or jax.local_device_count() * int(free / self.bytes_per_run),
+        )
+        parallel.check_divisible(config.batch_size, self.layout)
+        self.model = model.clone(batch_axis=self.layout.axis)
         self.init = jax.jit(
-            functools.partial(
-                steps.create_state, self.model, optimizer, dataset.features.shape[1:]
-            )
+            functools.partial(steps.create_state, model, optimizer, feature_shape)
         )
-        self._devices = parallel.devices()
-        parallel.check_divisible(config.batch_size, len(self._devices))
-        eval_batch_size = _round_up(EVAL_BATCH_SIZE, len(self._devices))
-        self._data = parallel.replicate(
-            steps.Data(dataset.features, dataset.utterance, dataset.labels),
-            self._devices,
+        self._data = self.layout.share(
+            steps.Data(dataset.features, dataset.utterance, dataset.labels)
         )
+        num_devices = len(self.layout.devices) if self.layout.axis else 1
+        eval_batch_size = _round_up(EVAL_BATCH_SIZE, num_devices)
         self._order_length = max(len(run.train_segments) for run in all_runs)
         longest = max(len(run.eval_segments) for run in all_runs)
         self._eval_length = _round_up(longest, eval_batch_size)
         self._steps_per_call = FIRST_STEPS
 
-        state = self.place(self.init(all_runs[0].seed))
-        order = np.zeros(self._order_length, np.int32)
-        segments = np.zeros(self._eval_length, np.int32)
+        state = self.place([self.init(all_runs[0].seed)])
+        order = self.layout.place([np.zeros(self._order_length, np.int32)])
+        segments = self.layout.place([np.zeros(self._eval_length, np.int32)])
+        window = self.layout.place([_window(all_runs[0], 0, 0)])
         self._train_steps = (
-            parallel.data_parallel(
+            self.layout.map(
                 functools.partial(steps.train_steps, config, self.model, optimizer),
-                self._devices,
-                replicated=(True, True, False, False),
+                shared=(False, True, False, False),
                 donate=(0,),
             )
-            .lower(state, self._data, order, _window(all_runs[0], 0, 0))
+            .lower(state, self._data, order, window)
             .compile()
         )
         self._evaluate = (
-            parallel.data_parallel(
+            self.layout.map(
                 functools.partial(steps.evaluate, self.model, eval_batch_size),
-                self._devices,
-                replicated=(True, True, False),
+                shared=(False, True, False),
             )
             .lower(_variables(state), self._data, segments)
             .compile()
         )
         self.compile_seconds = time.time() - start
 
-    def place(self, state: steps.TrainState) -> steps.TrainState:
-        """Copies a state to the devices."""
-        return parallel.replicate(state, self._devices)
+    def describe(self) -> str:
+        """How runs lie on the devices, and the memory they take."""
+        if self.layout.axis:
+            place = f"one run on {len(self.layout.devices)} devices"
+        else:
+            place = (
+                f"{self.layout.group_size} runs at a time, "
+                f"{self.layout.runs_per_device} on a device"
+            )
+        return f"{place}, about {self.bytes_per_run / 2**20:.0f} MiB for a run"
 
-    def step(self, state: steps.TrainState) -> int:
-        """The steps that a state on the devices has done."""
-        return int(parallel.fetch(state.step))
+    def groups(self, unfinished: Sequence[runs.Run]) -> list[list[runs.Run]]:
+        """Divides runs into those that are trained at once."""
+        size = self.layout.group_size
+        return [
+            list(unfinished[start : start + size])
+            for start in range(0, len(unfinished), size)
+        ]
 
-    def loss_sum(self, state: steps.TrainState) -> float:
-        """The summed losses of the current epoch of a state on the devices."""
-        return float(parallel.fetch(state.loss_sum))
+    def place(self, states: Sequence[steps.TrainState]) -> steps.TrainState:
+        """Copies the states of a group to the devices."""
+        return self.layout.place(states)
+
+    def fetch(self, state: steps.TrainState, index: int) -> steps.TrainState:
+        """Copies the state of one run of a group to the host."""
+        return self.layout.fetch(state, index)
+
+    def step(self, state: steps.TrainState, index: int) -> int:
+        """The steps that a run of a group on the devices has done."""
+        return int(self.layout.fetch(state.step, index))
+
+    def loss_sum(self, state: steps.TrainState, index: int) -> float:
+        """The summed losses of the current epoch of a run of a group on the devices."""
+        return float(self.layout.fetch(state.loss_sum, index))
 
     def train_epoch(
         self,
         state: steps.TrainState,
-        run: runs.Run,
+        group: Sequence[runs.Run],
         epoch: int,
         stop_requested: Callable,
     ) -> tuple[steps.TrainState, float]:
-        """Trains what is left of an epoch.
+        """Trains what is left of an epoch of a group.
+
+        A run that is past this epoch already stays as it is.
 
         Args:
-          state: on the devices; its memory is reused.
-          run: the run.
+          state: of the group on the devices; its memory is reused.
+          group: the runs.
           epoch: counted from 0.
           stop_requested: asked every few seconds whether to stop in the middle.
 
@@ -111,54 +146,80 @@ class Program:
         Raises:
           FloatingPointError: when a loss is not finite.
         """
-        epoch_start = epoch * run.steps_per_epoch
-        epoch_end = epoch_start + run.steps_per_epoch
-        order = runs.epoch_order(run, epoch, self._order_length)
-        step = first_step = self.step(state)
+        orders = self.layout.place(
+            [runs.epoch_order(run, epoch, self._order_length) for run in group]
+        )
+        starts = np.array([epoch * run.steps_per_epoch for run in group])
+        begun = done = np.array([self.step(state, k) for k in range(len(group))])
+        # A run that is past this epoch already has nothing to do in it.
+        ends = np.maximum([(epoch + 1) * run.steps_per_epoch for run in group], done)
         begin = time.time()
         progress = tqdm.tqdm(
             desc=f"epoch {epoch + 1}",
-            total=run.steps_per_epoch,
-            initial=step - epoch_start,
+            total=int((ends - np.minimum(starts, done)).sum()),
+            initial=int(np.maximum(done - starts, 0).sum()),
             unit="step",
             leave=False,
             disable=None,
         )
-        while step < epoch_end and not stop_requested():
+        while (done < ends).any() and not stop_requested():
             start = time.time()
-            stop = min(step + self._steps_per_call, epoch_end)
-            window = _window(run, epoch_start, stop)
-            state = self._train_steps(state, self._data, order, window)
-            if not math.isfinite(loss_sum := self.loss_sum(state)):
-                raise FloatingPointError(
-                    f"the loss is {loss_sum} in epoch {epoch + 1}, step "
-                    f"{self.step(state)} of run {run.number} (seed {run.seed}); a "
-                    "smaller --config.learning_rate may help"
-                )
-            seconds_per_step = (time.time() - start) / (stop - step)
+            stops = np.minimum(done + self._steps_per_call, ends)
+            windows = self.layout.place(self._windows(group, starts, stops))
+            state = self._train_steps(state, self._data, orders, windows)
+            for index, run in enumerate(group):
+                self._check_finite(state, index, run, epoch)
+            seconds_per_step = (time.time() - start) / (stops - done).max()
             self._steps_per_call = max(1, int(SECONDS_PER_CALL / seconds_per_step))
-            progress.update(stop - step)
-            step = stop
+            progress.update(int((stops - done).sum()))
+            done = stops
         progress.close()
-        segments = (step - first_step) * self.config.batch_size
+        segments = int((done - begun).sum()) * self.config.batch_size
         return state, segments / (time.time() - begin)
 
-    def mean_logits(self, state: steps.TrainState, run: runs.Run) -> np.ndarray:
-        """(utterances, classes) mean logits of the run's held-out utterances' segments.
+    def _windows(
+        self, group: Sequence[runs.Run], starts: np.ndarray, stops: np.ndarray
+    ) -> list[steps.Window]:
+        """The steps of each run, and none for places without a run."""
+        windows = [
+            _window(run, start, stop)
+            for run, start, stop in zip(group, starts, stops, strict=True)
+        ]
+        idle = windows[-1].replace(stop=np.int32(0))
+        return windows + [idle] * (self.layout.group_size - len(group))
 
-        Other rows hold zeros.
+    def _check_finite(self, state, index: int, run: runs.Run, epoch: int) -> None:
+        loss_sum = self.loss_sum(state, index)
+        if not math.isfinite(loss_sum):
+            raise FloatingPointError(
+                f"the loss is {loss_sum} in epoch {epoch + 1}, step "
+                f"{self.step(state, index)} of run {run.number} (seed {run.seed}); a "
+                "smaller --config.learning_rate may help"
+            )
+
+    def mean_logits(
+        self, state: steps.TrainState, group: Sequence[runs.Run]
+    ) -> list[np.ndarray]:
+        """(utterances, classes) mean logits of held-out utterances, for each run.
+
+        Rows of other utterances hold zeros.
         """
-        segments = np.full(self._eval_length, -1, np.int32)
-        segments[: len(run.eval_segments)] = run.eval_segments
-        sums = self._evaluate(_variables(state), self._data, segments)
+        # A place without a run evaluates nothing.
+        segments = np.full((self.layout.group_size, self._eval_length), -1, np.int32)
+        for row, run in zip(segments, group, strict=False):
+            row[: len(run.eval_segments)] = run.eval_segments
+        sums = self._evaluate(
+            _variables(state), self._data, self.layout.place(list(segments))
+        )
         tested = self.dataset.utterance[self.dataset.testing]
-        return parallel.fetch(sums) / np.bincount(tested)[:, None]
+        counts = np.bincount(tested)[:, None]
+        return [self.layout.fetch(sums, k) / counts for k in range(len(group))]
 
     def embeddings(self, state: steps.TrainState, utterances: np.ndarray) -> np.ndarray:
         """(n, features) of some utterances: the mean input of the classifier.
 
         Args:
-          state: on the host.
+          state: of one run, on the host.
           utterances: (n,) indices.
         """
 

@@ -19,56 +19,81 @@ class Progress:
         self._all_runs = all_runs
         self._num_epochs = num_epochs
         self._start = time.time()
-        self._steps = 0  # trained since then
-        self._writer = None
+        self._steps = 0  # trained since then, of all runs
+        self._writers = {}
 
-    def begin_run(self, run: runs.Run, epochs_done: int, folder: pathlib.Path) -> None:
-        """Says which run begins, or goes on after `epochs_done` epochs."""
-        fold = f", {run.fold} left out" if run.fold else ""
+    def begin_group(
+        self, group: Sequence[runs.Run], epochs_done: int, folder: pathlib.Path
+    ) -> None:
+        """Says which runs begin, or go on after `epochs_done` epochs."""
+        numbers = [run.number + 1 for run in group]
+        folds = ", ".join(dict.fromkeys(run.fold for run in group if run.fold))
+        validated = [len(run.split.validation) for run in group]
         print(
-            f"run {run.number + 1} of {len(self._all_runs)} (seed {run.seed}{fold}): "
-            f"{len(run.split.train)} utterances ({len(run.train_segments)} segments) "
-            f"train, {len(run.split.test)} test"
-            + (
-                f", {len(run.split.validation)} validate"
-                if len(run.split.validation)
-                else ""
-            )
+            f"run {_range(numbers)} of {len(self._all_runs)} (seed "
+            + _range([run.seed for run in group])
+            + (f", {folds} left out" if folds else "")
+            + f"): {_range([len(run.split.train) for run in group])} utterances "
+            f"({_range([len(run.train_segments) for run in group])} segments) train, "
+            f"{_range([len(run.split.test) for run in group])} test"
+            + (f", {_range(validated)} validate" if any(validated) else "")
             + (f"; goes on after epoch {epochs_done}" if epochs_done else ""),
             flush=True,
         )
         if tensorboardX is not None:
-            self._writer = tensorboardX.SummaryWriter(
-                str(folder / "tensorboard" / f"run_{run.number:03d}"),
-                purge_step=epochs_done + 1,
-            )
+            self._writers = {
+                run.number: tensorboardX.SummaryWriter(
+                    str(folder / "tensorboard" / f"run_{run.number:03d}"),
+                    purge_step=epochs_done + 1,
+                )
+                for run in group
+            }
 
-    def epoch(self, run: runs.Run, row: dict) -> None:
-        """Shows a finished epoch: its row of metrics.jsonl."""
-        self._steps += run.steps_per_epoch
-        to_do = run.steps_per_epoch * (self._num_epochs - row["epoch"]) + sum(
-            other.steps_per_epoch * self._num_epochs
-            for other in self._all_runs
-            if other.number > run.number
+    def epoch(self, group: Sequence[runs.Run], rows: Sequence[dict]) -> None:
+        """Shows a finished epoch of a group: its rows of metrics.jsonl."""
+        epoch = rows[0]["epoch"]
+        trained = {row["run"] for row in rows}
+        steps = {run.number: run.steps_per_epoch for run in self._all_runs}
+        self._steps += sum(steps[number] for number in trained)
+        later = group[-1].number
+        to_do = sum(
+            run.steps_per_epoch * (self._num_epochs - epoch) for run in group
+        ) + sum(
+            run.steps_per_epoch * self._num_epochs
+            for run in self._all_runs
+            if run.number > later
         )
         left = (time.time() - self._start) / self._steps * to_do
+        mean = {
+            key: sum(r[key] for r in rows) / len(rows)
+            for key in rows[0]
+            if key in ("loss", "learning_rate", *metrics.NAMES)
+        }
+        speed = sum(row["segments_per_second"] for row in rows)
         print(
-            f"  epoch {row['epoch']:3d}/{self._num_epochs}  loss {row['loss']:.4f}  "
-            f"lr {row['learning_rate']:.2e}  "
-            + "  ".join(f"{metrics.TITLES[n]} {row[n]:5.2f}" for n in ("wa", "ua"))
-            + f"  {row['segments_per_second']:.0f} segments/s  "
-            f"{duration(left)} left",
+            f"  epoch {epoch:3d}/{self._num_epochs}  loss {mean['loss']:.4f}  "
+            f"lr {mean['learning_rate']:.2e}  "
+            + "  ".join(f"{metrics.TITLES[n]} {mean[n]:5.2f}" for n in ("wa", "ua"))
+            + (f" (means of {len(rows)} runs)" if len(rows) > 1 else "")
+            + f"  {speed:.0f} segments/s  {duration(left)} left",
             flush=True,
         )
-        if self._writer is not None:
-            for name in ("loss", "learning_rate", *metrics.NAMES):
-                self._writer.add_scalar(name, row[name], row["epoch"])
+        for row in rows:
+            if writer := self._writers.get(row["run"]):
+                for name in ("loss", "learning_rate", *metrics.NAMES):
+                    writer.add_scalar(name, row[name], row["epoch"])
 
-    def end_run(self) -> None:
-        """Closes TensorBoard's file."""
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
+    def end_group(self) -> None:
+        """Closes TensorBoard's files."""
+        for writer in self._writers.values():
+            writer.close()
+        self._writers = {}
+
+
+def _range(numbers: Sequence[int]) -> str:
+    """'234', or '230 to 234'."""
+    low, high = min(numbers), max(numbers)
+    return str(low) if low == high else f"{low} to {high}"
 
 
 def duration(seconds: float) -> str:

@@ -29,6 +29,7 @@ from absl import app, flags, logging
 
 import configs
 from configs import iemocap, recipes
+from glam_jax import workdir
 
 flags.DEFINE_enum("corpus", "iemocap", list(configs.CORPORA), "Which corpus.")
 flags.DEFINE_integer(
@@ -103,7 +104,8 @@ class Cell:
     def folder(self, out: pathlib.Path) -> pathlib.Path:
         """Where it is trained, whichever table it is in."""
         fields = self.config.to_dict()
-        del fields["data_dir"]
+        for name in workdir.WITHOUT_EFFECT:
+            del fields[name]
         digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
         names = [fields["corpus"], self.subset, fields["model"], fields["protocol"]]
         name = "_".join([*filter(None, names), digest.hexdigest()[:8]])

@@ -142,7 +142,7 @@ def _step_keys(seed: jax.Array, step: jax.Array) -> jax.Array:
 
 
 def cross_entropy(
-    logits: jax.Array, labels: jax.Array, class_weights: jax.Array
+    logits: jax.Array, labels: jax.Array, class_weights: jax.Array, axis: str | None
 ) -> jax.Array:
     """The mean over a global batch, each example weighing as much as its class.
 
@@ -151,7 +151,7 @@ def cross_entropy(
     """
     weights = class_weights[labels]
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-    return jnp.sum(weights * losses) / parallel.mean(jnp.sum(weights))
+    return jnp.sum(weights * losses) / parallel.mean(jnp.sum(weights), axis)
 
 
 def train_step(
@@ -178,8 +178,9 @@ def train_step(
       The state after it, the same on all devices.
     """
     weight, partners = mixup(window.seed, state.step, len(batch), config.mixup_alpha)
-    first = parallel.my_part(batch)
-    second = parallel.my_part(batch[partners])
+    axis = model.batch_axis
+    first = parallel.my_part(batch, axis)
+    second = parallel.my_part(batch[partners], axis)
     x = weight * data.features[first] + (1 - weight) * data.features[second]
     first_labels = data.labels[data.utterance[first]]
     second_labels = data.labels[data.utterance[second]]
@@ -192,17 +193,16 @@ def train_step(
             mutable=["batch_stats"],
             rngs={"dropout": dropout_key(window.seed, state.step)},
         )
-        loss = weight * cross_entropy(logits, first_labels, window.class_weights)
-        loss += (1 - weight) * cross_entropy(
-            logits, second_labels, window.class_weights
-        )
+        class_weights = window.class_weights
+        loss = weight * cross_entropy(logits, first_labels, class_weights, axis)
+        loss += (1 - weight) * cross_entropy(logits, second_labels, class_weights, axis)
         return loss, updates["batch_stats"]
 
     (loss, batch_stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
         state.params
     )
     updates, opt_state = optimizer.update(
-        parallel.mean(gradients), state.opt_state, state.params
+        parallel.mean(gradients, axis), state.opt_state, state.params
     )
     rate = learning_rate(config, state.step, window.steps_per_epoch)
     updates = jax.tree.map(lambda update: -rate * update, updates)
@@ -212,7 +212,7 @@ def train_step(
         params=optax.apply_updates(state.params, updates),
         batch_stats=batch_stats,
         opt_state=opt_state,
-        loss_sum=jnp.where(starts_epoch, 0, state.loss_sum) + parallel.mean(loss),
+        loss_sum=jnp.where(starts_epoch, 0, state.loss_sum) + parallel.mean(loss, axis),
     )
 
 
@@ -242,6 +242,42 @@ def train_steps(
     return lax.while_loop(unfinished, body, state)
 
 
+def memory_per_run(
+    model: nn.Module,
+    optimizer: optax.GradientTransformation,
+    feature_shape: tuple[int, int],
+    batch_size: int,
+) -> int:
+    """About how many bytes a run in training takes on a device.
+
+    Its state twice (before and after a step), its gradients, and what the forward pass
+    keeps for the backward pass.
+    """
+    state = jax.eval_shape(
+        lambda: create_state(model, optimizer, feature_shape, jnp.int32(0))
+    )
+
+    def backward(params, batch_stats):
+        def forward(params):
+            logits, _ = model.apply(
+                {"params": params, "batch_stats": batch_stats},
+                jnp.zeros((batch_size, *feature_shape)),
+                train=True,
+                mutable=["batch_stats"],
+                rngs={"dropout": jax.random.key(0)},
+            )
+            return logits
+
+        return jax.vjp(forward, params)[1]
+
+    kept = jax.eval_shape(backward, state.params, state.batch_stats)
+
+    def size(tree):
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
+
+    return 2 * size(state) + size(state.params) + size(kept)
+
+
 def evaluate(
     model: nn.Module,
     batch_size: int,
@@ -265,10 +301,11 @@ def evaluate(
 
     def body(i, logit_sums):
         batch = lax.dynamic_slice_in_dim(segments, i * batch_size, batch_size)
-        batch = parallel.my_part(batch)
+        batch = parallel.my_part(batch, model.batch_axis)
         logits = model.apply(variables, data.features[batch], train=False)
         logits = jnp.where(batch[:, None] >= 0, logits, 0)
         return logit_sums.at[data.utterance[batch]].add(logits)
 
     logit_sums = jnp.zeros((len(data.labels), model.num_classes))
-    return parallel.total(lax.fori_loop(0, num_batches, body, logit_sums))
+    logit_sums = lax.fori_loop(0, num_batches, body, logit_sums)
+    return parallel.total(logit_sums, model.batch_axis)

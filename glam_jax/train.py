@@ -1,6 +1,7 @@
 """The training loop on the host; `train_and_evaluate` is the whole program."""
 
 import contextlib
+import dataclasses
 import json
 import pathlib
 import signal
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator
 
 import ml_collections
 import numpy as np
+import orbax.checkpoint as ocp
 import scipy.special
 
 from glam_jax import (
@@ -74,12 +76,13 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
         flush=True,
     )
     program = program_lib.Program(config, dataset, all_runs)
-    print(f"{program.compile_seconds:.1f} s")
+    print(f"{program.compile_seconds:.1f} s; {program.describe()}")
     progress = progress_lib.Progress(all_runs, config.num_epochs)
+    finished = files.predictions.runs()
+    unfinished = [run for run in all_runs if run.number not in finished]
     with _stop_signals() as stop_requested:
-        for run in all_runs:
-            if run.number not in files.predictions.runs():
-                train_run(program, run, files, progress, stop_requested)
+        for group in program.groups(unfinished):
+            train_group(program, group, files, progress, stop_requested)
     first = all_runs[0]
     test = first.split.test
     state = selected_state(program, first, files)
@@ -101,7 +104,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     ):
         if config[key] < 1:
             raise ValueError(f"config.{key} must be at least 1, not {config[key]}")
-    for key in ("num_runs", "seed", "mixup_alpha", "warmup_epochs"):
+    for key in ("num_runs", "seed", "mixup_alpha", "warmup_epochs", "runs_per_group"):
         if config[key] < 0:
             raise ValueError(f"config.{key} must not be negative, not {config[key]}")
     for key, names in (
@@ -109,6 +112,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         ("optimizer", steps.OPTIMIZERS),
         ("schedule", steps.SCHEDULES),
         ("protocol", splits.PROTOCOLS),
+        ("parallel", parallel.MODES),
     ):
         if config[key] not in names:
             raise ValueError(
@@ -138,60 +142,140 @@ def _stop_signals() -> Iterator[Callable[[], bool]]:
             signal.signal(number, handler)
 
 
-def train_run(
+@dataclasses.dataclass(frozen=True)
+class Member:
+    """A run of a group in training.
+
+    Attributes:
+      run: the run.
+      checkpoints: of the run.
+      state: from which it starts or goes on.
+    """
+
+    run: runs_lib.Run
+    checkpoints: ocp.CheckpointManager
+    state: steps.TrainState
+
+    @property
+    def epochs_done(self) -> int:
+        """Before this start."""
+        return int(self.state.step) // self.run.steps_per_epoch
+
+
+def train_group(
     program: program_lib.Program,
-    run: runs_lib.Run,
+    group: list[runs_lib.Run],
     files: workdir_lib.Workdir,
     progress: progress_lib.Progress,
     stop_requested: Callable[[], bool],
 ) -> None:
-    """Trains a run from its last checkpoint to its end, and keeps its predictions.
+    """Trains runs from their last checkpoints to their end, and keeps predictions.
 
     Raises:
       Preempted: after saving, when a stop was requested.
       FloatingPointError: when a loss is not finite.
     """
+    with contextlib.ExitStack() as stack:
+        members = [begin(program, run, files, stack) for run in group]
+        for member in members:
+            files.metrics.forget_after(member.run.number, member.epochs_done)
+        epochs_done = min(member.epochs_done for member in members)
+        progress.begin_group(group, epochs_done, files.folder)
+        state = program.place([member.state for member in members])
+        for epoch in range(epochs_done, program.config.num_epochs):
+            state, speed = program.train_epoch(state, group, epoch, stop_requested)
+            stopping = stop_requested()
+            rows = finish_epoch(program, members, state, epoch, files, speed, stopping)
+            if rows:
+                progress.epoch(group, rows)
+            if stopping:
+                raise Preempted
+    progress.end_group()
+    state = program.place([selected_state(program, run, files) for run in group])
+    for run, logits in zip(group, program.mean_logits(state, group), strict=True):
+        files.predictions.add(
+            run.number,
+            program.dataset.ids[run.split.test],
+            program.dataset.labels[run.split.test],
+            scipy.special.softmax(logits[run.split.test], axis=1),
+        )
+
+
+def begin(
+    program: program_lib.Program,
+    run: runs_lib.Run,
+    files: workdir_lib.Workdir,
+    stack: contextlib.ExitStack,
+) -> Member:
+    """Opens a run's checkpoints and reads the last one, if there is any."""
     selection = splits.protocol(program.config.protocol).selection
     folder = files.checkpoints(run.number)
-    with checkpoint.manager(folder, selection) as checkpoints:
-        state = program.init(run.seed)
-        if (latest := checkpoints.latest_step()) is not None:
-            state = checkpoint.restore(checkpoints, state, latest)
-        epochs_done = int(state.step) // run.steps_per_epoch
-        files.metrics.forget_after(run.number, epochs_done)
-        progress.begin_run(run, epochs_done, files.folder)
-        state = program.place(state)
-        for epoch in range(epochs_done, program.config.num_epochs):
-            state, speed = program.train_epoch(state, run, epoch, stop_requested)
-            epoch_is_whole = program.step(state) == (epoch + 1) * run.steps_per_epoch
-            if epoch_is_whole:
-                row = epoch_row(program, run, epoch, state)
-                files.metrics.add(row | {"segments_per_second": speed})
-                progress.epoch(run, files.metrics.rows[-1])
-            rows = files.metrics.of_run(run.number)
-            if stop_requested() or is_due(rows, program.config):
-                saved = parallel.fetch(state)
-                checkpoint.save(
-                    checkpoints, saved, rows[-1] if epoch_is_whole else None
-                )
-            if stop_requested():
-                raise Preempted
-    progress.end_run()
-    state = program.place(selected_state(program, run, files))
-    logits = program.mean_logits(state, run)[run.split.test]
-    files.predictions.add(
-        run.number,
-        program.dataset.ids[run.split.test],
-        program.dataset.labels[run.split.test],
-        scipy.special.softmax(logits, axis=1),
-    )
+    checkpoints = stack.enter_context(checkpoint.manager(folder, selection))
+    state = program.init(run.seed)
+    if (latest := checkpoints.latest_step()) is not None:
+        state = checkpoint.restore(checkpoints, state, latest)
+    return Member(run, checkpoints, state)
+
+
+def finish_epoch(
+    program: program_lib.Program,
+    members: list[Member],
+    state: steps.TrainState,
+    epoch: int,
+    files: workdir_lib.Workdir,
+    speed: float,
+    stopping: bool,
+) -> list[dict]:
+    """Evaluates the runs that have finished an epoch (from 0), and saves.
+
+    Args:
+      program: the compiled functions.
+      members: the runs; one that was past this epoch at its start is left alone.
+      state: of the group on the devices.
+      epoch: the epoch.
+      files: of the training.
+      speed: of the group in this epoch, in segments per second.
+      stopping: whether to save in any case, even in the middle of the epoch.
+
+    Returns:
+      The rows of metrics.jsonl of the runs that have finished it.
+    """
+    active = [(k, m) for k, m in enumerate(members) if m.epochs_done <= epoch]
+    whole = [
+        program.step(state, k) == (epoch + 1) * m.run.steps_per_epoch for k, m in active
+    ]
+    if any(whole):
+        logits = program.mean_logits(state, [member.run for member in members])
+    rows = []
+    for (k, member), is_whole in zip(active, whole, strict=True):
+        run, row = member.run, None
+        if is_whole:
+            loss_sum = program.loss_sum(state, k)
+            row = epoch_row(program, run, epoch, loss_sum, logits[k])
+            row["segments_per_second"] = speed / len(active)
+            files.metrics.add(row)
+            rows.append(row)
+        if stopping or is_due(files.metrics.of_run(run.number), program.config):
+            checkpoint.save(member.checkpoints, program.fetch(state, k), row)
+    return rows
 
 
 def epoch_row(
-    program: program_lib.Program, run: runs_lib.Run, epoch: int, state: steps.TrainState
+    program: program_lib.Program,
+    run: runs_lib.Run,
+    epoch: int,
+    loss_sum: float,
+    logits: np.ndarray,
 ) -> dict:
-    """Evaluates the state after an epoch (from 0): its row of metrics.jsonl."""
-    logits = program.mean_logits(state, run)
+    """What metrics.jsonl says of a run's epoch (from 0).
+
+    Args:
+      program: of the training.
+      run: the run.
+      epoch: the epoch.
+      loss_sum: of its steps.
+      logits: (utterances, classes) of the held-out utterances.
+    """
     row = {
         "run": run.number,
         "seed": run.seed,
@@ -199,7 +283,7 @@ def epoch_row(
         "epoch": epoch + 1,
         "train_utterances": len(run.split.train),
         "segments": run.steps_per_epoch * program.config.batch_size,
-        "loss": program.loss_sum(state) / run.steps_per_epoch,
+        "loss": loss_sum / run.steps_per_epoch,
         "learning_rate": float(
             steps.learning_rate(
                 program.config, epoch * run.steps_per_epoch, run.steps_per_epoch

@@ -14,6 +14,8 @@ import ml_collections
 import numpy as np
 
 CHECKPOINTS = "checkpoints"
+# Fields of a config that say where and how, and do not change the numbers.
+WITHOUT_EFFECT = ("data_dir", "checkpoint_every", "parallel", "runs_per_group")
 
 
 def write_atomically(path: pathlib.Path, text: str) -> None:
@@ -40,7 +42,7 @@ def claim(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     theirs = json.loads(path.read_text())
     differences = [
         f"  {key}: {theirs.get(key, 'not set')} there, {ours.get(key, 'not set')} here"
-        for key in sorted(theirs.keys() | ours.keys())
+        for key in sorted((theirs.keys() | ours.keys()) - {*WITHOUT_EFFECT})
         if theirs.get(key) != ours.get(key)
     ]
     if differences:

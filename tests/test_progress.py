@@ -1,6 +1,5 @@
 """What a person sees while training: the time left, in words."""
 
-import dataclasses
 import time
 
 import numpy as np
@@ -17,13 +16,40 @@ def test_durations_in_words(seconds, words):
     assert progress.duration(seconds) == words
 
 
-def test_time_left_counts_the_steps_of_all_later_runs(monkeypatch, capsys):
+ROW = {"epoch": 1, "loss": 1.0, "learning_rate": 1e-3, "wa": 50.0, "ua": 50.0}
+
+
+@pytest.fixture
+def all_runs():
     nothing = np.array([], int)
-    first = runs.Run(0, 0, "", splits.Split(*[nothing] * 3), nothing, nothing, 10)
-    second = dataclasses.replace(first, number=1, steps_per_epoch=30)
+    parts = splits.Split(*[nothing] * 3)
+    return [
+        runs.Run(k, k, "", parts, nothing, nothing, np.ones(4), steps)
+        for k, steps in enumerate((10, 30, 20))
+    ]
+
+
+def shown(all_runs, group, rows, monkeypatch, capsys):
+    """The line of an epoch that took ten seconds."""
     monkeypatch.setattr(time, "time", lambda: 100.0)
-    shown = progress.Progress([first, second], num_epochs=2)
-    monkeypatch.setattr(time, "time", lambda: 110.0)  # a second for each step
-    row = {"epoch": 1, "loss": 1.0, "learning_rate": 1e-3, "wa": 50.0, "ua": 50.0}
-    shown.epoch(first, row | {"segments_per_second": 32.0})
-    assert "1 min 10 s left" in capsys.readouterr().out  # 10 + 2 * 30 steps
+    progress_shown = progress.Progress(all_runs, num_epochs=2)
+    monkeypatch.setattr(time, "time", lambda: 110.0)
+    progress_shown.epoch(group, rows)
+    return capsys.readouterr().out
+
+
+def test_time_left_counts_the_steps_of_all_later_runs(all_runs, monkeypatch, capsys):
+    row = ROW | {"run": 0, "segments_per_second": 32.0}
+    line = shown(all_runs[:2], all_runs[:1], [row], monkeypatch, capsys)
+    assert "1 min 10 s left" in line  # a second for each step: 10 + 2 * 30 steps
+
+
+def test_a_group_shows_the_means_and_the_speed_of_all(all_runs, monkeypatch, capsys):
+    rows = [
+        ROW | {"run": k, "wa": wa, "segments_per_second": 40.0}
+        for k, wa in enumerate((50.0, 60.0))
+    ]
+    line = shown(all_runs, all_runs[:2], rows, monkeypatch, capsys)
+    assert "WA 55.00" in line and "means of 2 runs" in line
+    assert "80 segments/s" in line
+    assert "20 s left" in line  # 40 steps in 10 s; 40 and 2 * 20 to do

@@ -131,13 +131,13 @@ def test_a_second_call_trains_nothing_and_a_deleted_cell_alone(
     small_table, monkeypatch, capsys
 ):
     trained = []
-    train_run = train.train_run
+    train_group = train.train_group
 
-    def train_and_note(program, run, *arguments):
-        trained.append((program.config.model, run.number))
-        train_run(program, run, *arguments)
+    def train_and_note(program, group, *arguments):
+        trained.extend((program.config.model, run.number) for run in group)
+        train_group(program, group, *arguments)
 
-    monkeypatch.setattr(train, "train_run", train_and_note)
+    monkeypatch.setattr(train, "train_group", train_and_note)
     reproduce.reproduce("fair")
     assert trained == [(model, run) for model in ("apcnn", "mhcnn") for run in (0, 1)]
     table = (small_table / "fair" / "table.md").read_text()

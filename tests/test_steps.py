@@ -18,18 +18,36 @@ def recipe():
 
 
 def build(config, data, num_devices, function=steps.train_step, seed=0):
-    """The mapped step, and a fresh state and the data on so many devices."""
-    devices = jax.local_devices()[:num_devices]
+    """A function of (state, batch or order, window), and a fresh state.
+
+    The function trains one run whose batches so many devices share.
+    """
+    layout = parallel.Layout(
+        tuple(jax.local_devices()[:num_devices]), parallel.AXIS, runs_per_device=1
+    )
     model = models.create_model(config.model, batch_axis=parallel.AXIS)
     optimizer = steps.create_optimizer(config)
-    mapped = parallel.data_parallel(
+    mapped = layout.map(
         functools.partial(function, config, model, optimizer),
-        devices,
-        replicated=(True, True, False, False),
+        shared=(False, True, False, False),
     )
     shape = data.features.shape[1:]
+    placed = layout.share(data)
+
+    def train(state, order, window):
+        state = mapped(
+            layout.place([state]), placed, layout.place([order]), layout.place([window])
+        )
+        for leaf in jax.tree.leaves(state):  # every device holds the same
+            first, *others = [
+                np.asarray(shard.data) for shard in leaf.addressable_shards
+            ]
+            for other in others:
+                np.testing.assert_array_equal(other, first)
+        return layout.fetch(state, 0)
+
     create = jax.jit(functools.partial(steps.create_state, model, optimizer, shape))
-    return mapped, create(seed), parallel.replicate(data, devices), devices
+    return train, create(seed)
 
 
 def window(stop=1, seed=0, steps_per_epoch=1000, class_weights=(1, 1, 1, 1)):
@@ -63,18 +81,16 @@ def test_twelve_steps_follow_the_reference(recipe, monkeypatch):
     monkeypatch.setattr(
         steps, "mixup", lambda seed, step, size, alpha: (weights[step], partners[step])
     )
-    train_step, state, data, devices = build(recipe, data, 1)
-    state = parallel.replicate(state.replace(**reference("glam")[2]), devices)
+    train_step, state = build(recipe, data, 1)
+    state = state.replace(**reference("glam")[2])
     losses, total = [], 0.0
     for step in range(12):
         batch = np.arange(32 * step, 32 * (step + 1), dtype=np.int32)
-        state = train_step(state, data, batch, window())
-        losses.append(float(parallel.fetch(state.loss_sum)) - total)
+        state = train_step(state, batch, window())
+        losses.append(float(state.loss_sum) - total)
         total += losses[-1]
     np.testing.assert_allclose(losses, golden["losses"], rtol=0.01)
-    variables = parallel.fetch(
-        {"params": state.params, "batch_stats": state.batch_stats}
-    )
+    variables = {"params": state.params, "batch_stats": state.batch_stats}
     logits = models.create_model("glam").apply(
         variables, golden["eval_inputs"], train=False
     )
@@ -93,18 +109,9 @@ def test_four_devices_take_the_step_of_one(recipe, model):
     batch = np.random.default_rng(1).permutation(32).astype(np.int32)
     results = []
     for num_devices in (1, 4):
-        train_step, state, placed, devices = build(recipe, data, num_devices)
-        state = parallel.replicate(state, devices)
+        train_step, state = build(recipe, data, num_devices)
         weights = window(class_weights=(1, 2, 3, 4))
-        state = train_step(state, placed, batch, weights)
-        copies = [
-            [np.asarray(shard.data) for shard in leaf.addressable_shards]
-            for leaf in jax.tree.leaves(state.params)
-        ]
-        for shards in copies:  # every device holds the same parameters
-            for shard in shards[1:]:
-                np.testing.assert_array_equal(shard, shards[0])
-        results.append(parallel.fetch(state))
+        results.append(train_step(state, batch, weights))
     one, four = results
     np.testing.assert_allclose(four.loss_sum, one.loss_sum, rtol=1e-5)
     assert_trees_close(four.batch_stats, one.batch_stats, 1e-5)
@@ -121,10 +128,8 @@ def assert_trees_close(ours, theirs, tolerance):
 
 def test_one_step_changes_every_parameter(recipe):
     data = speech_like(16)
-    train_step, before, placed, devices = build(recipe, data, 1)
-    batch = np.arange(16, dtype=np.int32)
-    after = train_step(parallel.replicate(before, devices), placed, batch, window())
-    after = parallel.fetch(after)
+    train_step, before = build(recipe, data, 1)
+    after = train_step(before, np.arange(16, dtype=np.int32), window())
     changed = jax.tree.map(lambda a, b: not np.array_equal(a, b), before, after)
     for path, leaf in jax.tree_util.tree_leaves_with_path(
         (changed.params, changed.batch_stats)
@@ -136,20 +141,11 @@ def test_sixteen_segments_can_be_learned_by_heart(recipe):
     recipe.mixup_alpha = 0.0
     recipe.batch_size = 16
     data = speech_like(16)
-    train_steps, state, placed, devices = build(recipe, data, 1, steps.train_steps)
-    state = parallel.replicate(state, devices)
+    train_steps, state = build(recipe, data, 1, steps.train_steps)
     order = np.tile(np.arange(16, dtype=np.int32), 40)
-    state = train_steps(state, placed, order, window(stop=40))
-    model = models.create_model("glam", batch_axis=parallel.AXIS)
-    evaluate = parallel.data_parallel(
-        functools.partial(steps.evaluate, model, 64),
-        devices,
-        replicated=(True, True, False),
-    )
+    state = train_steps(state, order, window(stop=40))
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    segments = np.full(64, -1, np.int32)
-    segments[:16] = np.arange(16)
-    logits = parallel.fetch(evaluate(variables, placed, segments))
+    logits = models.create_model("glam").apply(variables, data.features, train=False)
     np.testing.assert_array_equal(logits.argmax(axis=1), data.labels)
 
 
@@ -157,15 +153,13 @@ def test_a_loss_that_is_not_finite_ends_the_loop_at_its_step(recipe):
     recipe.batch_size = 4
     data = speech_like(12)
     data.features[8:] = np.nan
-    train_steps, state, placed, devices = build(recipe, data, 1, steps.train_steps)
+    train_steps, state = build(recipe, data, 1, steps.train_steps)
     order = np.arange(12, dtype=np.int32)
-    state = train_steps(
-        parallel.replicate(state, devices), placed, order, window(stop=3)
-    )
-    assert int(parallel.fetch(state.step)) == 3
-    state = train_steps(state, placed, order, window(stop=3))
-    assert int(parallel.fetch(state.step)) == 3
-    assert np.isnan(parallel.fetch(state.loss_sum))
+    state = train_steps(state, order, window(stop=3))
+    assert state.step == 3
+    state = train_steps(state, order, window(stop=3))
+    assert state.step == 3
+    assert np.isnan(state.loss_sum)
 
 
 def test_evaluation_sums_the_logits_of_each_utterance():
@@ -174,17 +168,17 @@ def test_evaluation_sums_the_logits_of_each_utterance():
     data = data.replace(utterance=(np.arange(100) % 30).astype(np.int32))
     model = models.create_model("glam", batch_axis=parallel.AXIS)
     variables = model.init(jax.random.key(0), data.features[:1], train=False)
-    devices = jax.local_devices()[:4]
-    evaluate = parallel.data_parallel(
-        functools.partial(steps.evaluate, model, 64),
-        devices,
-        replicated=(True, True, False),
+    layout = parallel.Layout(tuple(jax.local_devices()[:4]), parallel.AXIS, 1)
+    evaluate = layout.map(
+        functools.partial(steps.evaluate, model, 64), shared=(False, True, False)
     )
     chosen = np.random.default_rng(0).permutation(100)[:70]
     segments = np.full(128, -1, np.int32)
     segments[:70] = chosen
-    placed = parallel.replicate((variables, data), devices)
-    sums = parallel.fetch(evaluate(*placed, segments))
+    sums = evaluate(
+        layout.place([variables]), layout.share(data), layout.place([segments])
+    )
+    sums = layout.fetch(sums, 0)
     logits = np.asarray(model.apply(variables, data.features, train=False))
     expected = np.zeros((100, 4))
     for segment in chosen:
@@ -269,8 +263,6 @@ def test_classes_weigh_as_asked():
     """As PyTorch's weighted cross entropy: the mean of the batch's own weights."""
     logits = np.log([[0.5, 0.5], [0.25, 0.75], [0.9, 0.1]])
     labels = np.array([0, 1, 0])
-    loss = jax.vmap(steps.cross_entropy, axis_name=parallel.AXIS)(
-        logits[None], labels[None], np.array([[1.0, 4.0]])
-    )
+    loss = steps.cross_entropy(logits, labels, np.array([1.0, 4.0]), None)
     expected = -(np.log(0.5) + 4 * np.log(0.75) + np.log(0.9)) / 6
     np.testing.assert_allclose(loss, expected, rtol=1e-6)

@@ -99,9 +99,9 @@ def test_sigterm_between_epochs_then_the_same_command_gives_the_same_numbers(
     config, folder, report = finished
     show = progress.Progress.epoch
 
-    def show_and_stop(self, shown, row):
-        show(self, shown, row)
-        if (row["run"], row["epoch"]) == (run, 1):
+    def show_and_stop(self, group, rows):
+        show(self, group, rows)
+        if (rows[0]["run"], rows[0]["epoch"]) == (run, 1):
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
@@ -121,10 +121,10 @@ def test_sigterm_within_an_epoch_then_the_same_command_gives_the_same_numbers(
     monkeypatch.setattr(program, "FIRST_STEPS", 1)
     loss_sum = program.Program.loss_sum
 
-    def read_and_stop(self, state):
-        if self.step(state) == 6:
+    def read_and_stop(self, state, index):
+        if self.step(state, index) == 6:
             os.kill(os.getpid(), signal.SIGTERM)
-        return loss_sum(self, state)
+        return loss_sum(self, state, index)
 
     with monkeypatch.context() as patch:
         patch.setattr(program.Program, "loss_sum", read_and_stop)
@@ -143,9 +143,9 @@ def test_a_crash_before_the_checkpoint_repeats_the_epoch(
     config, folder, report = finished
     show = progress.Progress.epoch
 
-    def show_and_crash(self, shown, row):
-        show(self, shown, row)
-        if row["epoch"] == 2:
+    def show_and_crash(self, group, rows):
+        show(self, group, rows)
+        if rows[0]["epoch"] == 2:
             raise RuntimeError("crash")
 
     with monkeypatch.context() as patch:
