@@ -24,7 +24,7 @@ class Progress:
 
     def begin_run(self, run: runs.Run, epochs_done: int, folder: pathlib.Path) -> None:
         """Says which run begins, or goes on after `epochs_done` epochs."""
-        fold = f", {run.fold} left out" if run.fold else ""
+        fold = f", fold {run.fold}" if run.fold else ""
         print(
             f"run {run.number + 1} of {len(self._all_runs)} (seed {run.seed}{fold}): "
             f"{len(run.split.train)} utterances ({len(run.train_segments)} segments) "

@@ -14,6 +14,9 @@ import ml_collections
 import numpy as np
 
 CHECKPOINTS = "checkpoints"
+REPORT = "report.json"
+EMBEDDING = "embedding.npz"
+WITHOUT_EFFECT = ("data_dir",)  # fields of a config that do not change the numbers
 
 
 def write_atomically(path: pathlib.Path, text: str) -> None:
@@ -40,7 +43,7 @@ def claim(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     theirs = json.loads(path.read_text())
     differences = [
         f"  {key}: {theirs.get(key, 'not set')} there, {ours.get(key, 'not set')} here"
-        for key in sorted(theirs.keys() | ours.keys())
+        for key in sorted((theirs.keys() | ours.keys()) - {*WITHOUT_EFFECT})
         if theirs.get(key) != ours.get(key)
     ]
     if differences:
