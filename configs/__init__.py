@@ -9,3 +9,4 @@ CORPORA = {
     "crema_d": crema_d,
     "demo": demo,
 }
+WITH_SESSIONS = ("iemocap", "demo")

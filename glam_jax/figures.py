@@ -27,7 +27,6 @@ from sklearn import manifold
 from glam_jax import metrics, workdir
 
 PANEL = 4.2  # inches
-EMBEDDING = "embedding.npz"
 COLORS = plt.get_cmap("tab10").colors
 
 
@@ -55,10 +54,15 @@ class Training:
 
 
 def read(folder: pathlib.Path, report: dict) -> Training:
-    """Reads what a finished training left in its folder."""
+    """Reads what a finished training left in its folder.
+
+    Args:
+      folder: of the training.
+      report: what its report.json holds or will hold.
+    """
     files = workdir.Workdir(folder, tuple(report["classes"]))
     predictions = [files.predictions.of_run(run) for run in files.predictions.runs()]
-    with np.load(folder / EMBEDDING) as saved:  # allow_pickle is off
+    with np.load(folder / workdir.EMBEDDING) as saved:  # allow_pickle is off
         embedding, embedding_labels = saved["features"], saved["labels"]
     return Training(
         name=report["model"],
@@ -73,6 +77,10 @@ def read(folder: pathlib.Path, report: dict) -> Training:
 
 def write(folder: pathlib.Path, trainings: Sequence[Training]) -> None:
     """Writes all figures of some trainings into a folder, as PNG and PDF.
+
+    Args:
+      folder: is made if it is not there.
+      trainings: side by side, in this order.
 
     Raises:
       ValueError: when the trainings told different emotions apart.
@@ -144,7 +152,7 @@ def curves(trainings: Sequence[Training]) -> plt.Figure:
     panels[0].legend()
     counts = sorted({len(training.report["runs"]) for training in trainings})
     figure.suptitle(
-        f"{_subject(trainings)}; mean ± sd over {' or '.join(map(str, counts))} runs"
+        f"{_subjects(trainings)}; mean ± sd over {' or '.join(map(str, counts))} runs"
     )
     return figure
 
@@ -154,9 +162,11 @@ def embedding(trainings: Sequence[Training]) -> plt.Figure:
     figure, panels = _panels(trainings, "t-SNE of test utterances, run 0")
     for axes, training in zip(panels, trainings, strict=True):
         features = training.embedding
-        perplexity = min(30, (len(features) - 1) / 3)
-        tsne = manifold.TSNE(perplexity=perplexity, random_state=0)
-        points = tsne.fit_transform(features)
+        points = np.zeros((len(features), 2))  # of too few for t-SNE
+        if len(features) > 3:
+            perplexity = min(30, (len(features) - 1) / 3)
+            tsne = manifold.TSNE(perplexity=perplexity, random_state=0)
+            points = tsne.fit_transform(features)
         for label, name in enumerate(training.report["classes"]):
             of_class = points[training.embedding_labels == label]
             axes.scatter(*of_class.T, s=14, color=COLORS[label], label=name)
@@ -213,20 +223,21 @@ def _panels(
     )
     for axes, training in zip(panels[0], trainings, strict=True):
         axes.set_title(training.name)
-    subject = _subject(trainings)
-    figure.suptitle(f"{what}\n{subject}" if what else subject, fontsize=11)
+    subjects = _subjects(trainings)
+    figure.suptitle(f"{what}\n{subjects}" if what else subjects, fontsize=11)
     return figure, panels[0]
 
 
-def _subject(trainings: Sequence[Training]) -> str:
-    """'emodb, protocol paper', or several of them."""
-    subjects = []
-    for training in trainings:
-        report = training.report
-        corpus = report["corpus"]
-        if report["tfds_splits"] != ["train"]:
-            corpus += " " + "+".join(report["tfds_splits"])
-        subjects.append(f"{corpus}, protocol {report['protocol']}")
+def subject(report: dict) -> str:
+    """What was trained on, and how it was split: 'emodb, protocol paper'."""
+    corpus = report["corpus"]
+    if report["tfds_splits"] != ["train"]:
+        corpus += " " + "+".join(report["tfds_splits"])
+    return f"{corpus}, protocol {report['protocol']}"
+
+
+def _subjects(trainings: Sequence[Training]) -> str:
+    subjects = [subject(training.report) for training in trainings]
     return "; ".join(dict.fromkeys(subjects))
 
 
@@ -241,11 +252,11 @@ def main(argv: list[str]) -> None:
     try:
         trainings = []
         for folder in folders:
-            if not (folder / "report.json").is_file():
+            if not (folder / workdir.REPORT).is_file():
                 raise ValueError(
                     f"{folder} holds no finished training (no report.json)"
                 )
-            report = json.loads((folder / "report.json").read_text())
+            report = json.loads((folder / workdir.REPORT).read_text())
             trainings.append(read(folder, report))
         names = [training.name for training in trainings]
         if len(set(names)) < len(names):

@@ -9,11 +9,12 @@ Every field of a config file can be set as --config.FIELD=VALUE. The same comman
 on with an interrupted training.
 """
 
-import os
 import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
+
+from glam_jax import command
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, with an argument after a colon.", lock_config=True
@@ -24,8 +25,6 @@ _WORKDIR = flags.DEFINE_string(
     "Folder of the results (default: runs/CORPUS_SPLITS_MODEL_PROTOCOL).",
 )
 flags.mark_flag_as_required("config")
-
-PREEMPTED = 75  # exit status after SIGTERM, EX_TEMPFAIL: the same command goes on
 
 
 def default_workdir(config) -> str:
@@ -50,22 +49,17 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"arguments not understood: {argv[1:]}")
     logging.set_verbosity(logging.ERROR)
+    command.run(train)
+
+
+def train() -> None:
+    """Trains the config of the flags and prints its table."""
     # Not before the flags are read: importing JAX takes seconds.
     from glam_jax import report, train
 
-    try:
-        config = _CONFIG.value
-        workdir = _WORKDIR.value or default_workdir(config)
-        result = train.train_and_evaluate(config, workdir)
-    except (OSError, ValueError, FloatingPointError) as error:
-        sys.exit(f"error: {error}")
-    except train.Preempted:
-        print(f"stopped; saved in {workdir}. The same command goes on.")
-        sys.exit(PREEMPTED)
-    except KeyboardInterrupt:
-        print("interrupted; the same command goes on from the last checkpoint.")
-        sys.stdout.flush()
-        os._exit(130)  # XLA's threads, still at work, would crash an orderly exit
+    config = _CONFIG.value
+    workdir = _WORKDIR.value or default_workdir(config)
+    result = train.train_and_evaluate(config, workdir)
     print(f"\n{report.title(result)}\n\n{report.table(result)}\n\nAll files: {workdir}")
 
 

@@ -92,18 +92,37 @@ def selected(rows: Sequence[dict], selection: str) -> dict:
     return max(rows, key=lambda row: rank(row, selection))
 
 
-def summarise(values: Sequence[float]) -> dict[str, float | int | None]:
-    """Mean, standard deviation, half the 95 % t-interval of the mean, and n.
+def summarise(
+    values: Sequence[float], test_train_ratio: float
+) -> dict[str, float | int | None]:
+    """Mean, standard deviation, half the 95 % interval of the mean, and n.
 
-    The sd (n - 1) and the interval of a single run are None.
+    The interval allows for runs that share data, see `paired_difference`. The sd
+    (n - 1) and the interval of a single run are None.
+
+    Args:
+      values: of the runs.
+      test_train_ratio: test utterances for each training utterance.
     """
-    values = np.asarray(values, float)
-    summary = {"mean": float(values.mean()), "sd": None, "ci95": None, "n": len(values)}
-    if len(values) > 1:
-        summary["sd"] = float(values.std(ddof=1))
-        quantile = scipy.stats.t.ppf(0.975, len(values) - 1)
-        summary["ci95"] = float(quantile * summary["sd"] / np.sqrt(len(values)))
-    return summary
+    n, sd, ci95 = len(values), None, None
+    if n > 1:
+        sd = float(np.std(values, ddof=1))
+        ci95 = float(scipy.stats.t.ppf(0.975, n - 1) * _error(values, test_train_ratio))
+    return {"mean": float(np.mean(values)), "sd": sd, "ci95": ci95, "n": n}
+
+
+def _error(values: Sequence[float], test_train_ratio: float) -> float:
+    """Standard error of the mean of runs that share data (Nadeau & Bengio 2003).
+
+    Resampled runs underestimate the variance of their mean by 1/n; 1/n + test/train
+    stands in its place.
+    """
+    return np.sqrt((1 / len(values) + test_train_ratio) * np.var(values, ddof=1))
+
+
+def test_train_ratio(runs: Sequence[Mapping[str, int]]) -> float:
+    """Test utterances for each training utterance, the mean over a report's runs."""
+    return float(np.mean([r["test_utterances"] / r["train_utterances"] for r in runs]))
 
 
 def paired_difference(
@@ -111,8 +130,7 @@ def paired_difference(
 ) -> dict[str, float | None]:
     """Compares two models by runs on the same splits: a corrected resampled t-test.
 
-    Runs share training data, so that the variance of their mean is underestimated by
-    1/n; Nadeau & Bengio (2003) put 1/n + test/train in its place.
+    The error of the mean is that of Nadeau & Bengio (2003), since runs share data.
 
     Args:
       ours: a measure of each run.
@@ -128,7 +146,7 @@ def paired_difference(
     n = len(differences)
     if n < 2 or np.ptp(differences) < 1e-9:  # equal but for rounding
         return result
-    error = np.sqrt((1 / n + test_train_ratio) * differences.var(ddof=1))
+    error = _error(differences, test_train_ratio)
     t = abs(differences.mean()) / error
     result["ci95"] = float(scipy.stats.t.ppf(0.975, n - 1) * error)
     result["p"] = float(2 * scipy.stats.t.sf(t, n - 1))

@@ -32,7 +32,7 @@ class Progress:
         print(
             f"run {_range(numbers)} of {len(self._all_runs)} (seed "
             + _range([run.seed for run in group])
-            + (f", {folds} left out" if folds else "")
+            + (f", fold {folds}" if folds else "")
             + f"): {_range([len(run.split.train) for run in group])} utterances "
             f"({_range([len(run.train_segments) for run in group])} segments) train, "
             f"{_range([len(run.split.test) for run in group])} test"

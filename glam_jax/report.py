@@ -4,12 +4,12 @@ import json
 import pathlib
 
 import numpy as np
+import tabulate
 from sklearn import decomposition
 
 from glam_jax import figures, metrics, splits, workdir
 from glam_jax.splits import leakage
 
-JSON = "report.json"
 MARKDOWN = "report.md"
 
 # What an epoch is chosen by, in words.
@@ -37,7 +37,9 @@ def write(folder: pathlib.Path, splits_used: dict) -> dict:
     report = summarise(config, files, class_names) | {"splits": splits_used}
     workdir.write_atomically(folder / MARKDOWN, markdown(report))
     figures.write(folder, [figures.read(folder, report)])
-    workdir.write_atomically(folder / JSON, json.dumps(report, indent=2) + "\n")
+    workdir.write_atomically(
+        folder / workdir.REPORT, json.dumps(report, indent=2) + "\n"
+    )
     return report
 
 
@@ -62,6 +64,7 @@ def summarise(config: dict, files: workdir.Workdir, class_names: list[str]) -> d
             run[name] = {key: row[key] for key in ("epoch", *metrics.NAMES)}
         runs.append(run)
     pooled = sum(matrices)
+    ratio = metrics.test_train_ratio(runs)
     return {
         "corpus": config["corpus"],
         "tfds_splits": config["tfds_splits"],
@@ -72,7 +75,7 @@ def summarise(config: dict, files: workdir.Workdir, class_names: list[str]) -> d
         "classes": class_names,
         "summary": {
             name: {
-                measure: metrics.summarise([run[name][measure] for run in runs])
+                measure: metrics.summarise([r[name][measure] for r in runs], ratio)
                 for measure in metrics.NAMES
             }
             for name in _selections(protocol)
@@ -92,88 +95,89 @@ def _selections(protocol: splits.Protocol) -> dict[str, str]:
 
 def title(report: dict) -> str:
     """One line that names the training."""
-    corpus = report["corpus"]
-    if report["tfds_splits"] != ["train"]:
-        corpus += " " + "+".join(report["tfds_splits"])
     count = len(report["runs"])
     return (
-        f"{report['model']} on {corpus}, protocol {report['protocol']}, "
-        f"{count} run{'s' if count > 1 else ''} of {report['num_epochs']} epochs"
+        f"{report['model']} on {figures.subject(report)}, {count} "
+        f"run{'s' if count > 1 else ''} of {report['num_epochs']} epochs"
     )
 
 
 def table(report: dict) -> str:
-    """The table of results: mean +- sd and 95 % interval over the runs, as Markdown.
+    """The table of results: mean ± sd and 95 % interval over the runs, as Markdown.
 
     The epoch that the protocol reports comes first, then the others.
     """
-    header = ["epoch", *(metrics.TITLES[name] for name in metrics.NAMES), "n"]
-    lines = ["| " + " | ".join(header) + " |", "|---" * len(header) + "|"]
-    selections = _selections(splits.protocol(report["protocol"]))
-    for name, selection in selections.items():
+    lines = []
+    for name, selection in _selections(splits.protocol(report["protocol"])).items():
         description = SELECTIONS[selection]
         if name == "selected":
             description = f"**reported: {description}**"
         elif selection == report["selection"]:
             continue
         summary = report["summary"][name]
-        cells = [_cell(summary[measure]) for measure in metrics.NAMES]
-        cells.append(str(summary["wa"]["n"]))
-        lines.append(f"| {description} | " + " | ".join(cells) + " |")
-    return "\n".join(lines)
+        line = {"epoch": description}
+        for measure in metrics.NAMES:
+            of_measure = summary[measure]
+            line[metrics.TITLES[measure]] = mean_sd(of_measure)
+            if of_measure["ci95"] is not None:
+                line[metrics.TITLES[measure]] += f" (± {of_measure['ci95']:.2f})"
+        lines.append(line | {"n": str(summary["wa"]["n"])})
+    return render(lines)
 
 
-def _cell(summary: dict) -> str:
+def mean_sd(summary: dict) -> str:
+    """'81.18 ± 1.47', without the sd where there is none."""
     if summary["sd"] is None:
         return f"{summary['mean']:.2f}"
-    return f"{summary['mean']:.2f} ± {summary['sd']:.2f} (± {summary['ci95']:.2f})"
+    return f"{summary['mean']:.2f} ± {summary['sd']:.2f}"
+
+
+def render(lines: list[dict[str, str]], tablefmt: str = "github") -> str:
+    """Lines of cells by column as a table, in a format of tabulate."""
+    return tabulate.tabulate(
+        lines, headers="keys", tablefmt=tablefmt, disable_numparse=True
+    )
 
 
 def markdown(report: dict) -> str:
     """The whole report.md."""
     names = report["classes"]
-    lines = [
+    pooled = [f"{metrics.TITLES[n]} {report['pooled'][n]:.2f}" for n in metrics.NAMES]
+    confusion = [
+        {"": name} | {key: str(count) for key, count in zip(names, row, strict=True)}
+        for name, row in zip(names, report["confusion_matrix"], strict=True)
+    ]
+    runs = [
+        {
+            "run": str(run["run"]),
+            "seed": str(run["seed"]),
+            "fold": run["fold"] or "-",
+            "utterances": str(run["test_utterances"]),
+            "epoch": str(run["selected"]["epoch"]),
+            "WA": f"{run['selected']['wa']:.2f}",
+            "UA": f"{run['selected']['ua']:.2f}",
+            "last WA": f"{run['last']['wa']:.2f}",
+            "last UA": f"{run['last']['ua']:.2f}",
+        }
+        for run in report["runs"]
+    ]
+    blocks = [
         f"# {title(report)}",
-        "",
         "In percent: mean ± standard deviation over the n runs (± half the 95 % "
-        "interval of the mean).",
-        "",
+        "interval of the mean, which allows for runs that share data: Nadeau & Bengio "
+        "2003).",
         table(report),
-        "",
-        "All test utterances of all runs together: "
-        + ", ".join(
-            f"{metrics.TITLES[name]} {report['pooled'][name]:.2f}"
-            for name in metrics.NAMES
-        )
-        + f"; expected calibration error {report['calibration_error']:.2f} %.",
-        "",
+        f"All test utterances of all runs together: {', '.join(pooled)}; expected "
+        f"calibration error {report['calibration_error']:.2f} %.",
         f"Splits: {leakage.describe(report['splits']['both_sides'])}; SHA-256 of "
-        f"splits.csv {report['splits']['sha256'][:16]}.",
-        "",
+        f"splits.csv {report['splits']['sha256']}.",
         "## Confusion matrix",
-        "",
         "Utterances of all runs; a row is a true class, a column a prediction.",
-        "",
-        "| | " + " | ".join(names) + " |",
-        "|---" * (len(names) + 1) + "|",
-    ]
-    for name, row in zip(names, report["confusion_matrix"], strict=True):
-        lines.append(f"| {name} | " + " | ".join(map(str, row)) + " |")
-    lines += [
-        "",
+        render(confusion),
         "## Runs",
-        "",
-        "| run | seed | left out | utterances | epoch | WA | UA | last WA | last UA |",
-        "|---" * 9 + "|",
+        render(runs),
     ]
-    for run in report["runs"]:
-        chosen, last = run["selected"], run["last"]
-        lines.append(
-            f"| {run['run']} | {run['seed']} | {run['fold'] or '-'} "
-            f"| {run['test_utterances']} | {chosen['epoch']} | {chosen['wa']:.2f} "
-            f"| {chosen['ua']:.2f} | {last['wa']:.2f} | {last['ua']:.2f} |"
-        )
-    return "\n".join(lines) + "\n"
+    return "\n\n".join(blocks) + "\n"
 
 
 def save_embedding(
@@ -189,5 +193,5 @@ def save_embedding(
     components = min(50, *features.shape)
     reduced = decomposition.PCA(components, svd_solver="full").fit_transform(features)
     np.savez(
-        folder / figures.EMBEDDING, features=reduced.astype(np.float32), labels=labels
+        folder / workdir.EMBEDDING, features=reduced.astype(np.float32), labels=labels
     )

@@ -29,19 +29,7 @@ from absl import app, flags, logging
 
 import configs
 from configs import iemocap, recipes
-from glam_jax import workdir
-
-flags.DEFINE_enum("corpus", "iemocap", list(configs.CORPORA), "Which corpus.")
-flags.DEFINE_integer(
-    "runs",
-    None,
-    "Runs of each model (default: 100; for honest 0, which is every fold once).",
-    0,
-)
-flags.DEFINE_integer("epochs", 50, "Epochs of each run.", 1)
-flags.DEFINE_string("data_dir", "data", "Folder of the data sets.")
-flags.DEFINE_string("out", "reproduced", "Folder of the trainings and tables.")
-FLAGS = flags.FLAGS
+from glam_jax import command, workdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,8 +106,7 @@ def cells(
     """The trainings of a table on a corpus, in the order of its parts and rows."""
     made = []
     for protocol in table.protocols:
-        if protocol == "session" and corpus not in ("iemocap", "demo"):
-            print(f"{corpus} has no sessions, so no part under protocol session.")
+        if protocol == "session" and corpus not in configs.WITH_SESSIONS:
             continue
         for subset in table.subsets if corpus == "iemocap" else ("",):
             for row, options in table.rows.items():
@@ -137,19 +124,29 @@ def cells(
     return made
 
 
-def reproduce(name: str) -> None:
-    """Reads the flags, trains what is missing of a table, and writes it."""
-    # Not before the flags are read: importing JAX takes seconds.
-    from glam_jax import input_pipeline, progress, report, tables, train
+def reproduce(name: str, grid: list[Cell], out: pathlib.Path) -> None:
+    """Trains what is missing of a table, and writes it.
 
-    out = pathlib.Path(FLAGS.out)
-    grid = cells(TABLES[name], FLAGS.corpus, FLAGS.runs, FLAGS.epochs, FLAGS.data_dir)
+    A training whose loss is not finite is left out of the table.
+
+    Args:
+      name: of the table.
+      grid: its trainings.
+      out: folder of all trainings and tables.
+
+    Raises:
+      ValueError: before any training when data sets are missing, at the end when
+        trainings were left out.
+    """
+    # Not before the flags are read: importing JAX takes seconds.
+    from glam_jax import input_pipeline, progress, tables, train
+
     missing = [m for cell in grid for m in input_pipeline.missing(cell.config)]
     if missing:
         raise ValueError(input_pipeline.not_prepared(list(dict.fromkeys(missing))))
-    done = [(cell.folder(out) / report.JSON).exists() for cell in grid]
+    done = [(cell.folder(out) / workdir.REPORT).exists() for cell in grid]
     print(f"table {name}: {len(grid)} trainings, {sum(done)} of them finished")
-    start, trained, rows = time.time(), 0, []
+    start, trained, rows, failed = time.time(), 0, [], []
     for number, cell in enumerate(grid):
         folder = cell.folder(out)
         if not done[number]:
@@ -160,16 +157,18 @@ def reproduce(name: str) -> None:
                 left = f", about {progress.duration(left)} left for the table"
             print(f"\ntraining {number + 1} of {len(grid)}: {folder}{left}")
             trained += 1
-        rows.append(
-            tables.Row(
-                name=cell.row,
-                subset=cell.subset,
-                folder=folder,
-                report=train.train_and_evaluate(cell.config, str(folder)),
-            )
-        )
-    print("\n" + tables.write(out / name, name, rows))
-    print(f"All files: {out / name}")
+        try:
+            report = train.train_and_evaluate(cell.config, str(folder))
+        except FloatingPointError as error:
+            print(f"left out: {error}")
+            failed.append(f"  {folder}: {error}")
+            continue
+        rows.append(tables.Row(cell.row, cell.subset, folder, report))
+    if rows:
+        print("\n" + tables.write(out / name, name, rows))
+        print(f"All files: {out / name}")
+    if failed:
+        raise ValueError("these trainings are not in the table:\n" + "\n".join(failed))
 
 
 def main(argv: list[str]) -> None:
@@ -180,16 +179,31 @@ def main(argv: list[str]) -> None:
             "(--help explains them)"
         )
     logging.set_verbosity(logging.ERROR)
-    from glam_jax import train
+    options = flags.FLAGS
+    grid = cells(
+        TABLES[argv[1]],
+        options.corpus,
+        options.runs,
+        options.epochs,
+        options.data_dir,
+    )
+    command.run(lambda: reproduce(argv[1], grid, pathlib.Path(options.out)))
 
-    try:
-        reproduce(argv[1])
-    except (OSError, ValueError, FloatingPointError) as error:
-        sys.exit(f"error: {error}")
-    except train.Preempted:
-        print("stopped and saved; the same command goes on.")
-        sys.exit(75)
+
+def define_flags() -> None:
+    """Defines the flags of the command; other modules have flags of the same names."""
+    flags.DEFINE_enum("corpus", "iemocap", list(configs.CORPORA), "Which corpus.")
+    flags.DEFINE_integer(
+        "runs",
+        None,
+        "Runs of each model (default: 100; for honest 0, which is every fold once).",
+        0,
+    )
+    flags.DEFINE_integer("epochs", 50, "Epochs of each run.", 1)
+    flags.DEFINE_string("data_dir", "data", "Folder of the data sets.")
+    flags.DEFINE_string("out", "reproduced", "Folder of the trainings and tables.")
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main)

@@ -17,7 +17,7 @@ class Run:
     Attributes:
       number: from 0.
       seed: of the split, the initial weights, the order and mixup.
-      fold: what is left out, or a split file's column; '' for a random split.
+      fold: what is held out, or a split file's column; '' for a random split.
       split: utterances that train, validate and test.
       train_segments: (n,) indices; upsampling repeats some.
       eval_segments: (m,) indices, of validation and test.
@@ -81,7 +81,7 @@ def plan(
 def named_splits(
     config: ml_collections.ConfigDict, dataset: input_pipeline.Dataset
 ) -> list[tuple[str, splits.Split]]:
-    """The split of each run, and its fold.
+    """The fold of each run, and its split.
 
     Raises:
       ValueError: when the protocol or the split file does not fit the corpus.
@@ -89,7 +89,13 @@ def named_splits(
     groups = dataset.groups
     if config.split_file:
         read = files.read(pathlib.Path(config.split_file), dataset.ids)
-        for split in read.values():
+        selection = splits.protocol(config.protocol).selection
+        for name, split in read.items():
+            if selection == "validation" and len(split.validation) == 0:
+                raise ValueError(
+                    f"split file {config.split_file}: {name} has no validation "
+                    f"utterance, by which protocol {config.protocol!r} chooses an epoch"
+                )
             splits.check_independent(config.protocol, split, groups)
         columns = list(read.items())
         return [columns[k % len(columns)] for k in range(config.num_runs or len(read))]
@@ -134,7 +140,7 @@ def upsample(labels: np.ndarray, seed: int) -> np.ndarray:
       labels: of the training utterances.
       seed: draws those that are repeated once more than others of their class.
     """
-    random = np.random.default_rng((seed, 0))
+    random = np.random.default_rng((seed, 0, 1))
     copies = np.ones(len(labels), int)
     most = np.bincount(labels).max()
     for label in np.unique(labels):

@@ -5,10 +5,7 @@ import dataclasses
 import io
 import itertools
 import pathlib
-from collections.abc import Sequence
-
-import numpy as np
-import tabulate
+from collections.abc import Iterable, Sequence
 
 from glam_jax import metrics, paper, report, workdir
 
@@ -33,14 +30,26 @@ class Row:
         """The part of the table it belongs to: protocol and subset."""
         return self.report["protocol"], self.subset
 
-    def published(self, table: str) -> Sequence[paper.Figure]:
-        """The paper's figures for it, () for none; those on improvised IEMOCAP for
-        another corpus, and those of the main table where a table is not the paper's."""
+    def published(self, table: str) -> tuple[str, Sequence[paper.Figure]]:
+        """Looks up what the paper has to compare it with.
+
+        Where a table is not the paper's own, that is its main table or its ablation;
+        for another corpus of four classes, its figures on improvised speech.
+
+        Returns:
+          What the figures are, and they, () for none.
+        """
+        if len(self.report["classes"]) != 4:
+            return "paper", ()
         subset = self.subset or "impro"
+        what = ["IEMOCAP impro"] if not self.subset else []
+        if table not in ("split811",) and self.report["protocol"] != "paper":
+            what.append("protocol paper")
+        title = f"paper ({', '.join(what)})" if what else "paper"
         for of_table in (table, "main", "ablation"):
             if (of_table, subset, self.name) in paper.FIGURES:
-                return paper.FIGURES[of_table, subset, self.name]
-        return ()
+                return title, paper.FIGURES[of_table, subset, self.name]
+        return title, ()
 
 
 def write(folder: pathlib.Path, table: str, rows: Sequence[Row]) -> str:
@@ -75,80 +84,91 @@ def _parts(rows: Sequence[Row]) -> list[tuple[tuple[str, str], list[Row]]]:
 
 
 def as_text(table: str, rows: Sequence[Row], tablefmt: str) -> str:
-    """All parts of a table, each with its comparisons, in a format of tabulate."""
-    comment = "% " if tablefmt.startswith("latex") else ""
-    heading = "% " if comment else "## "
+    """All parts of a table, each with its comparisons.
 
-    def render(lines: list[dict[str, str]]) -> str:
-        return tabulate.tabulate(
-            lines, headers="keys", tablefmt=tablefmt, disable_numparse=True
-        )
-
+    Args:
+      table: its name.
+      rows: in the order of the table's parts.
+      tablefmt: a format of tabulate, 'github' or 'latex_booktabs'.
+    """
     blocks = []
     for (protocol, subset), part in _parts(rows):
         first = part[0].report
         title = f"{table}: {first['corpus']} {subset}".strip()
         title += f", protocol {protocol}, {first['num_epochs']} epochs"
-        chosen = report.SELECTIONS[first["selection"]]
-        blocks += [
-            heading + title,
-            comment + f"In percent, mean ± sd over n runs; {chosen}.",
-            render([result_line(table, row) for row in part]),
+        tables = [
+            (
+                f"In percent, mean ± sd over n runs; "
+                f"{report.SELECTIONS[first['selection']]}.",
+                [result_line(table, row) for row in part],
+            )
         ]
         if lines := pair_lines(part):
-            count = len(lines)
-            blocks += [
-                comment + "Differences on the same splits, ± half the 95 % interval, "
-                "and p of the corrected resampled t-test (Nadeau & Bengio 2003), which "
-                "allows for runs that share data.",
-                comment + f"With {count} pairs, Bonferroni asks for p < "
-                f"{0.05 / count:.2g}.",
-                render(lines),
-            ]
-        if others := other_splits(part):
-            blocks.append(
-                comment
-                + "Not compared, since they were tested on other utterances: "
-                + "; ".join(others)
-                + "."
+            count = sum(len(line) // 2 - 1 for line in lines)
+            tables.append(
+                (
+                    "Differences on the same splits, ± half the 95 % interval, and p "
+                    "of the corrected resampled t-test (Nadeau & Bengio 2003), which "
+                    f"allows for runs that share data. There are {count} of them: "
+                    f"Bonferroni asks for p < {0.05 / count:.2g}.",
+                    lines,
+                )
             )
+        others = other_splits(part)
+        note = f"Not compared, tested on other utterances: {'; '.join(others)}."
+        if tablefmt == "latex_booktabs":
+            blocks += [_latex(f"{title}. {text}", lines) for text, lines in tables]
+            blocks += [f"% {note}"] if others else []
+        else:
+            blocks.append(f"## {title}")
+            for text, lines in tables:
+                blocks += [text, report.render(lines, tablefmt)]
+            blocks += [note] if others else []
     return "\n\n".join(blocks) + "\n"
+
+
+def _latex(caption: str, lines: list[dict[str, str]]) -> str:
+    escaped = caption.replace("%", r"\%").replace("_", r"\_").replace("&", r"\&")
+    escaped = escaped.replace("<", "$<$")
+    return "\n".join(
+        [
+            r"\begin{table}",
+            rf"\caption{{{escaped}}}",
+            report.render(lines, "latex_booktabs"),
+            r"\end{table}",
+        ]
+    )
 
 
 def result_line(table: str, row: Row) -> dict[str, str]:
     """One line of results by column: the reported epoch, the last one, the paper's."""
-    line = {"model": row.name, "n": str(len(row.report["runs"]))}
+    line = {"row": row.name, "n": str(len(row.report["runs"]))}
     summary = row.report["summary"]
     for measure in metrics.NAMES:
-        line[metrics.TITLES[measure]] = _mean_sd(summary["selected"][measure])
+        line[metrics.TITLES[measure]] = report.mean_sd(summary["selected"][measure])
     if row.report["selection"] != "last":
         for measure in ("wa", "ua"):
             title = f"{metrics.TITLES[measure]}, last epoch"
-            line[title] = _mean_sd(summary["last"][measure])
-    where = "" if row.subset else " (IEMOCAP impro)"
-    figures = row.published(table)
-    for number, measure in enumerate(metrics.NAMES):
-        cell = ""
-        if number < len(figures):
-            cell = _mean_sd(figures[number]._asdict())
-        line[f"paper{where}: {metrics.TITLES[measure]}"] = cell
+            line[title] = report.mean_sd(summary["last"][measure])
+    title, figures = row.published(table)
+    for measure, figure in itertools.zip_longest(metrics.NAMES, figures):
+        cell = report.mean_sd(figure._asdict()) if figure else ""
+        line[f"{title}: {metrics.TITLES[measure]}"] = cell
     return line
 
 
-def _mean_sd(summary: dict) -> str:
-    if summary["sd"] is None:
-        return f"{summary['mean']:.2f}"
-    return f"{summary['mean']:.2f} ± {summary['sd']:.2f}"
-
-
 def pairs(part: Sequence[Row]) -> list[dict]:
-    """Compares each two rows that have the same splits, the later with the earlier."""
+    """Compares each two rows that have the same splits, the later with the earlier.
+
+    Returns:
+      For each pair, epoch and measure what `metrics.paired_difference` gives, and n.
+    """
     compared = []
     for first, second in itertools.combinations(part, 2):
         if not _same_splits(first, second):
             continue
         runs = first.report["runs"]
-        ratio = np.mean([r["test_utterances"] / r["train_utterances"] for r in runs])
+        ratio = metrics.test_train_ratio(runs)
         for epoch, measure in itertools.product(_epochs(part), ("wa", "ua")):
             theirs, ours = (
                 [run[epoch][measure] for run in row.report["runs"]]
@@ -156,7 +176,7 @@ def pairs(part: Sequence[Row]) -> list[dict]:
             )
             compared.append(
                 {
-                    "model": second.name,
+                    "row": second.name,
                     "against": first.name,
                     "n": len(runs),
                     "epoch": epoch,
@@ -180,9 +200,9 @@ def pair_lines(part: Sequence[Row]) -> list[dict[str, str]]:
     """One line for each pair of rows."""
     lines: dict[tuple[str, str], dict[str, str]] = {}
     for pair in pairs(part):
-        key = pair["model"], pair["against"]
+        key = pair["row"], pair["against"]
         line = lines.setdefault(
-            key, {"pair": f"{key[0]} - {key[1]}", "n": str(pair["n"])}
+            key, {"pair": f"{key[0]} against {key[1]}", "n": str(pair["n"])}
         )
         late = (
             ", last epoch" if pair["epoch"] == "last" and len(_epochs(part)) > 1 else ""
@@ -191,7 +211,7 @@ def pair_lines(part: Sequence[Row]) -> list[dict[str, str]]:
         line[title] = f"{pair['mean']:+.2f}"
         if pair["ci95"] is not None:
             line[title] += f" ± {pair['ci95']:.2f}"
-        line[f"p ({title})"] = "" if pair["p"] is None else f"{pair['p']:.3f}"
+        line[f"p ({title})"] = "" if pair["p"] is None else f"{pair['p']:.2g}"
     return list(lines.values())
 
 
@@ -205,31 +225,33 @@ def other_splits(part: Sequence[Row]) -> list[str]:
 
 
 def long_rows(table: str, rows: Sequence[Row]) -> list[dict]:
-    """One object for each row, epoch and measure."""
-    return [
-        {
-            "table": table,
-            "corpus": row.report["corpus"],
-            "protocol": row.report["protocol"],
-            "subset": row.subset,
-            "row": row.name,
-            "model": row.report["model"],
-            "epoch": epoch,
-            "measure": measure,
-            **row.report["summary"][epoch][measure],
-            "paper_mean": figure.mean if figure else None,
-            "paper_sd": figure.sd if figure else None,
-            "folder": row.folder.name,
-        }
-        for row in rows
-        for epoch in ("selected", "last", "best_on_test")
-        for measure, figure in itertools.zip_longest(
-            metrics.NAMES, row.published(table)
-        )
-    ]
+    """One object for each row, epoch and measure, with the paper's figure for it."""
+    found = []
+    for row in rows:
+        _, figures = row.published(table)
+        for epoch in _epochs([row]):
+            of_paper = figures if epoch == _epochs([row])[0] else ()
+            for measure, figure in itertools.zip_longest(metrics.NAMES, of_paper):
+                found.append(
+                    {
+                        "table": table,
+                        "corpus": row.report["corpus"],
+                        "protocol": row.report["protocol"],
+                        "subset": row.subset,
+                        "row": row.name,
+                        "model": row.report["model"],
+                        "epoch": epoch,
+                        "measure": measure,
+                        **row.report["summary"][epoch][measure],
+                        "paper_mean": figure.mean if figure else None,
+                        "paper_sd": figure.sd if figure else None,
+                        "folder": row.folder.name,
+                    }
+                )
+    return found
 
 
-def _csv(rows) -> str:
+def _csv(rows: Iterable[dict]) -> str:
     rows = list(rows)
     text = io.StringIO()
     if rows:

@@ -55,15 +55,17 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     """
     folder = pathlib.Path(workdir)
     check(config)
-    if (folder / report.JSON).exists():
+    finished = folder / workdir_lib.REPORT
+    if finished.exists() and not config.split_file:  # which may have changed
         workdir_lib.claim(folder, config)
-        print(f"{folder} is complete.")
-        return json.loads((folder / report.JSON).read_text())
+        return complete(finished)
     dataset = input_pipeline.load(config)
     all_runs = runs_lib.plan(config, dataset)
     workdir_lib.claim(folder, config)
     split_file = runs_lib.split_file(all_runs, dataset)
     workdir_lib.keep_splits(folder, split_file)
+    if finished.exists():
+        return complete(finished)
     both_sides = leakage.measure([run.split for run in all_runs], dataset.groups)
     print(leakage.describe(both_sides))
     files = workdir_lib.Workdir(folder, dataset.class_names)
@@ -92,6 +94,12 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     )
 
 
+def complete(finished: pathlib.Path) -> dict:
+    """Reads the report of a finished training."""
+    print(f"{finished.parent} is complete.")
+    return json.loads(finished.read_text())
+
+
 def check(config: ml_collections.ConfigDict) -> None:
     """Raises ValueError for values that no training can have."""
     for key in (
@@ -104,6 +112,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     ):
         if config[key] < 1:
             raise ValueError(f"config.{key} must be at least 1, not {config[key]}")
+    if config.num_folds < 2:
+        raise ValueError(f"config.num_folds must be at least 2, not {config.num_folds}")
     for key in ("num_runs", "seed", "mixup_alpha", "warmup_epochs", "runs_per_group"):
         if config[key] < 0:
             raise ValueError(f"config.{key} must not be negative, not {config[key]}")

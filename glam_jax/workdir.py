@@ -14,8 +14,10 @@ import ml_collections
 import numpy as np
 
 CHECKPOINTS = "checkpoints"
+REPORT = "report.json"
+EMBEDDING = "embedding.npz"
 # Fields of a config that say where and how, and do not change the numbers.
-WITHOUT_EFFECT = ("data_dir", "checkpoint_every", "parallel", "runs_per_group")
+WITHOUT_EFFECT = ("data_dir", "parallel", "runs_per_group")
 
 
 def write_atomically(path: pathlib.Path, text: str) -> None:

@@ -84,6 +84,7 @@ def training(config, tmp_path):
         f"--config.data_dir={config.data_dir}",
         "--config.segment=8000",
         "--config.hop=8000",
+        "--config.test_hop=8000",
         "--config.batch_size=16",
         "--config.num_runs=1",
         "--config.num_epochs=4",

@@ -43,15 +43,17 @@ def test_no_utterances_are_refused():
 
 
 def test_summary_by_hand():
-    summary = metrics.summarise([70, 74, 78])
+    """The interval with Student's t and the corrected error sqrt(1/3 + 1/4) * 4."""
+    summary = metrics.summarise([70, 74, 78], test_train_ratio=0.25)
     assert summary["n"] == 3
     assert summary["mean"] == pytest.approx(74)
     assert summary["sd"] == pytest.approx(4)
-    assert summary["ci95"] == pytest.approx(4.302653 * 4 / 3**0.5)  # t, 2 degrees
+    assert summary["ci95"] == pytest.approx(4.302653 * 4 * (7 / 12) ** 0.5)
 
 
 def test_one_run_has_no_spread():
-    assert metrics.summarise([70.0]) == {"mean": 70, "sd": None, "ci95": None, "n": 1}
+    expected = {"mean": 70, "sd": None, "ci95": None, "n": 1}
+    assert metrics.summarise([70.0], test_train_ratio=0.25) == expected
 
 
 ROWS = [

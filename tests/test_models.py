@@ -171,7 +171,7 @@ def test_segments_too_small_for_the_network_are_refused_with_both_shapes(name):
 
 @pytest.mark.parametrize("name", models.MODELS)
 @pytest.mark.parametrize("shape", [(40, 177), (128, 81), (400, 197)])
-def test_every_model_takes_every_kind_of_features(name, shape):
+def test_every_model_has_logits_for_every_kind_of_features(name, shape):
     """Logfbank, mel spectrogram of 2 s, spectrogram of 2 s."""
     model = models.create_model(name, num_classes=8)
     x = jnp.zeros((2, *shape))

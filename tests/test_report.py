@@ -70,22 +70,23 @@ def test_confusion_matrix_has_true_names_in_the_order_of_the_labels(folder):
         [0, 0, 0, 0],
         [0, 0, 0, 0],
     ]
-    assert "| sad | 0 | 1 | 1 | 0 |" in (folder / "report.md").read_text()
+    text = " ".join((folder / "report.md").read_text().split())
+    assert "| sad | 0 | 1 | 1 | 0 |" in text
 
 
 def test_the_table_shows_the_reported_and_the_last_epoch(folder):
-    table = report.table(report.write(folder, SPLITS))
-    assert "(optimistic)** | 75.00 ± 35.36 (± 317.66)" in table
+    table = " ".join(report.table(report.write(folder, SPLITS)).split())
+    assert "(optimistic)** | 75.00 ± 35.36 (± 389.05)" in table
     assert "| last epoch | 50.00 ± 0.00" in table
 
 
 def test_the_optimistic_epoch_stands_beside_the_one_chosen_on_validation(tmp_path):
     write_training(tmp_path, "paper_811")
     rows = report.table(report.write(tmp_path, SPLITS)).splitlines()[2:]
-    assert [row.split(" | ")[0] for row in rows] == [
-        "| **reported: best epoch on the validation utterances**",
-        "| last epoch",
-        "| best epoch on the test fold (optimistic)",
+    assert [row.split("|")[1].strip() for row in rows] == [
+        "**reported: best epoch on the validation utterances**",
+        "last epoch",
+        "best epoch on the test fold (optimistic)",
     ]
 
 

@@ -6,13 +6,12 @@ import subprocess
 import sys
 
 import pytest
-from absl.testing import flagsaver
 from conftest import shorten
 
 import configs
 from configs import demo as demo_config
 from configs import recipes
-from glam_jax import models, reproduce, train
+from glam_jax import models, reproduce
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -98,55 +97,54 @@ def test_a_wrong_table_is_refused_with_the_right_ones():
 
 
 def test_unprepared_data_are_told_at_once_with_all_commands(tmp_path):
-    result = command("main", "--corpus=emodb", f"--data_dir={tmp_path}")
+    out = tmp_path / "out"
+    result = command("main", "--corpus=emodb", f"--data_dir={tmp_path}", f"--out={out}")
     assert result.returncode == 1
     commands = [line for line in result.stderr.splitlines() if "corpus=emodb" in line]
     assert len(commands) == 5  # hops of 3199, and of 1 s and 0.4 s for two kinds
-    assert not (ROOT / "reproduced").exists()
+    assert not out.exists()
 
 
 @pytest.fixture
-def small_table(data_dir, monkeypatch, tmp_path):
-    """A table of two quick models on the small demo corpus."""
+def small_grid(data_dir):
+    """Two quick models on the small demo corpus, two runs of one epoch each."""
+    grid = []
+    for model in ("apcnn", "mhcnn"):
+        options = f"model={model},recipe=glam"
+        config = shorten(demo_config.get_config(options), data_dir)
+        config.update(num_runs=2, num_epochs=1)
+        grid.append(reproduce.Cell(model, "", config))
+    return grid
 
-    def get_config(options=""):
-        return shorten(demo_config.get_config(options), data_dir)
 
-    class Small:
-        pass
-
-    Small.get_config = staticmethod(get_config)
-    monkeypatch.setitem(configs.CORPORA, "demo", Small)
-    rows = {name: f"model={name},recipe=glam" for name in ("apcnn", "mhcnn")}
-    monkeypatch.setitem(reproduce.TABLES, "fair", reproduce.Table(rows))
-    if not reproduce.FLAGS.is_parsed():
-        reproduce.FLAGS(["tests"])
-    with flagsaver.flagsaver(
-        corpus="demo", runs=2, epochs=1, data_dir=str(data_dir), out=str(tmp_path)
-    ):
-        yield tmp_path
+def trained(out):
+    """When each training was written, by model."""
+    return {
+        folder.name.split("_")[1]: (folder / "metrics.jsonl").stat().st_mtime_ns
+        for folder in (out / "cells").iterdir()
+    }
 
 
 def test_a_second_call_trains_nothing_and_a_deleted_cell_alone(
-    small_table, monkeypatch, capsys
+    small_grid, tmp_path, capsys
 ):
-    trained = []
-    train_group = train.train_group
+    reproduce.reproduce("fair", small_grid, tmp_path)
+    first = trained(tmp_path)
+    table = (tmp_path / "fair" / "table.md").read_text()
+    assert "mhcnn against apcnn" in table and table in capsys.readouterr().out
+    reproduce.reproduce("fair", small_grid, tmp_path)
+    assert trained(tmp_path) == first
+    shutil.rmtree(small_grid[1].folder(tmp_path))
+    reproduce.reproduce("fair", small_grid, tmp_path)
+    second = trained(tmp_path)
+    assert second["apcnn"] == first["apcnn"] and second["mhcnn"] > first["mhcnn"]
+    assert (tmp_path / "fair" / "table.md").read_text() == table
 
-    def train_and_note(program, group, *arguments):
-        trained.extend((program.config.model, run.number) for run in group)
-        train_group(program, group, *arguments)
 
-    monkeypatch.setattr(train, "train_group", train_and_note)
-    reproduce.reproduce("fair")
-    assert trained == [(model, run) for model in ("apcnn", "mhcnn") for run in (0, 1)]
-    table = (small_table / "fair" / "table.md").read_text()
-    assert "mhcnn - apcnn" in table and table in capsys.readouterr().out
-    trained.clear()
-    reproduce.reproduce("fair")
-    assert trained == []
-    (cell,) = (small_table / "cells").glob("demo_mhcnn_*")
-    shutil.rmtree(cell)
-    reproduce.reproduce("fair")
-    assert trained == [("mhcnn", 0), ("mhcnn", 1)]
-    assert (small_table / "fair" / "table.md").read_text() == table
+def test_a_training_that_diverges_is_named_and_the_others_go_on(
+    small_grid, tmp_path, capsys
+):
+    small_grid[0].config.learning_rate = 1e30
+    with pytest.raises(ValueError, match=r"not in the table:\n.*apcnn.*the loss is"):
+        reproduce.reproduce("fair", small_grid, tmp_path)
+    assert "| mhcnn " in (tmp_path / "fair" / "table.md").read_text()

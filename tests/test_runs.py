@@ -2,7 +2,9 @@
 
 import numpy as np
 import pytest
+from conftest import prepare
 
+from data_prep.corpora import demo
 from glam_jax import input_pipeline, runs
 
 LABELS = np.array([0] * 10 + [1] * 4 + [2] * 3 + [1, 2])
@@ -60,3 +62,24 @@ def test_more_runs_than_folds_begin_again_with_other_seeds(config):
         ("Ses01", 2),
     ]
     assert runs.names(all_runs) == ["Ses01_seed0", "Ses02_seed1", "Ses01_seed2"]
+
+
+def test_a_split_file_without_validation_cannot_choose_an_epoch(config, tmp_path):
+    dataset = input_pipeline.load(config)
+    text = runs.split_file(runs.plan(config, dataset), dataset)
+    (tmp_path / "splits.csv").write_text(text)
+    config.split_file = str(tmp_path / "splits.csv")
+    config.protocol = "paper_811"
+    with pytest.raises(ValueError, match="seed0 has no validation utterance"):
+        runs.plan(config, dataset)
+
+
+def test_another_test_hop_is_evaluated_but_not_trained(config, data_dir):
+    prepare(demo.read(data_dir / "demo_corpus"), "demo", data_dir, hop=4000)
+    (equal,) = runs.plan(config, input_pipeline.load(config))
+    config.test_hop = 4000
+    dataset = input_pipeline.load(config)
+    (run,) = runs.plan(config, dataset)
+    np.testing.assert_array_equal(run.train_segments, equal.train_segments)
+    assert len(run.eval_segments) > 1.5 * len(equal.eval_segments)
+    assert run.eval_segments.min() >= dataset.testing.start > run.train_segments.max()

@@ -140,8 +140,8 @@ def test_speakers_without_dialogues_all_train():
 @pytest.mark.parametrize(
     ("protocol", "message"),
     [
-        ("session", r"needs 2 sessions.* has 0.*protocol=speaker"),
-        ("speaker_folds", r"needs 5 speakers.* has 2"),
+        ("session", r"needs 2 sessions.* has 0; there are paper"),
+        ("speaker_folds", r"needs 5 groups of speakers.* has 2"),
         ("text", r"needs 2 texts.* has 0"),
     ],
 )
@@ -198,6 +198,7 @@ def test_a_split_file_gives_the_splits_back(tmp_path):
         ("id,fold\na,train\n", "first line must be utterance"),
         ("utterance,fold\na,tain\n", "line 2: 1 cells of train, validation, test"),
         ("utterance,fold\na,train,test\n", "line 2: 1 cells"),
+        ("utterance,f,f\na,train,test\n", "two columns of one name"),
         ("utterance,fold\na,train\na,test\n", "names an utterance twice"),
         ("utterance,fold\na,train\nz,test\n", "1 utterances are not in .* such as z"),
         ("utterance,fold\na,train\nb,train\n", "fold has no test utterance"),
@@ -208,6 +209,21 @@ def test_a_bad_split_file_is_refused_with_what_is_wrong(tmp_path, text, message)
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
         files.read(path, np.array(["a", "b"]))
+
+
+def test_a_split_file_saved_by_a_spreadsheet_is_read(tmp_path):
+    """With a byte-order mark, and an empty last line."""
+    path = tmp_path / "splits.csv"
+    path.write_text("utterance,fold\na,train\nb,test\n\n", encoding="utf-8-sig")
+    split = files.read(path, np.array(["a", "b"]))["fold"]
+    assert list(split.train) == [0] and list(split.test) == [1]
+
+
+def test_copies_in_training_and_validation_are_refused():
+    corpus = groups(["A", "B", "C"], content=["x", "x", "y"])
+    copied = splits.Split(*np.arange(3).reshape(3, 1))
+    with pytest.raises(ValueError, match="validation's content x"):
+        splits.check_independent("paper_811", copied, corpus)
 
 
 def test_a_missing_split_file_is_named(tmp_path):

@@ -8,7 +8,7 @@ import pytest
 from glam_jax import metrics, tables
 
 
-def row(name, wa, sha256="same", protocol="paper", subset="impro"):
+def row(name, wa, sha256="same", protocol="paper", subset="impro", num_classes=4):
     """A finished training with these WA of its runs; UA is ten lower."""
     runs = [
         {
@@ -22,7 +22,7 @@ def row(name, wa, sha256="same", protocol="paper", subset="impro"):
     summary = {
         epoch: {
             measure: metrics.summarise(
-                [run[epoch]["ua" if measure == "ua" else "wa"] for run in runs]
+                [run[epoch]["ua" if measure == "ua" else "wa"] for run in runs], 0.25
             )
             for measure in metrics.NAMES
         }
@@ -34,6 +34,7 @@ def row(name, wa, sha256="same", protocol="paper", subset="impro"):
         "protocol": protocol,
         "selection": "test" if protocol == "paper" else "last",
         "num_epochs": 50,
+        "classes": ["neutral", "sad", "angry", "excited"][:num_classes],
         "splits": {"sha256": sha256},
         "summary": summary | {"best_on_test": summary["selected"]},
         "runs": runs,
@@ -57,12 +58,17 @@ def test_a_protocol_of_the_last_epoch_shows_it_once():
     line = tables.result_line("honest", row("glam", [60.0], protocol="session"))
     assert line["WA"] == "60.00"
     assert "WA, last epoch" not in line
-    assert line["paper: WA"] == "81.18 ± 1.47"  # optimistic beside honest
+    assert line["paper (protocol paper): WA"] == "81.18 ± 1.47"
 
 
 def test_figures_of_iemocap_beside_another_corpus_are_named():
     line = tables.result_line("main", row("glam", [60.0], subset=""))
     assert line["paper (IEMOCAP impro): WA"] == "81.18 ± 1.47"
+
+
+def test_figures_of_four_classes_do_not_stand_beside_others():
+    line = tables.result_line("main", row("glam", [60.0], subset="", num_classes=3))
+    assert line["paper: WA"] == ""
 
 
 def test_a_row_that_nobody_published_stays_empty():
@@ -72,9 +78,9 @@ def test_a_row_that_nobody_published_stays_empty():
 def test_pairs_on_the_same_splits_are_compared():
     """GLAM - MHCNN in WA: 1, 2, 3 (see test_metrics)."""
     (line,) = tables.pair_lines([MHCNN, GLAM])
-    assert line["pair"] == "glam - mhcnn"
+    assert line["pair"] == "glam against mhcnn"
     assert line["WA"] == "+2.00 ± 3.29"
-    assert line["p (WA)"] == "0.120"
+    assert line["p (WA)"] == "0.12"
     assert line["WA, last epoch"] == "+2.00 ± 3.29"
 
 
@@ -91,12 +97,14 @@ def test_all_files_are_written(tmp_path):
     assert "## main: iemocap impro" in text and "## main: iemocap script" in text
     assert "71.44 ± 2.05" in text  # the paper's for the scripted part
     latex = (tmp_path / "table.tex").read_text()
-    assert latex.count(r"\begin{tabular}") == latex.count(r"\end{tabular}") == 3
-    for line in latex.splitlines():  # only comments and tables
-        assert not line or line.startswith("%") or line[0] in "\\ " or "&" in line
+    for what in ("table", "tabular"):
+        assert latex.count(rf"\begin{{{what}}}") == 3
+        assert latex.count(rf"\end{{{what}}}") == 3
+    assert r"\caption{main: iemocap impro, protocol paper, 50 epochs. In" in latex
+    assert r"95 \% interval" in latex
     with (tmp_path / "table.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert len(rows) == 3 * 3 * 4
+    assert len(rows) == 3 * 2 * 4
     first = rows[0]
     assert (first["row"], first["epoch"], first["measure"]) == (
         "mhcnn",
@@ -104,6 +112,7 @@ def test_all_files_are_written(tmp_path):
         "wa",
     )
     assert float(first["mean"]) == 80 and float(first["paper_mean"]) == 76.09
+    assert {r["paper_mean"] for r in rows if r["epoch"] == "last"} == {""}
     with (tmp_path / "pairs.csv").open() as file:
         pairs = list(csv.DictReader(file))
     assert len(pairs) == 4  # two epochs, two measures

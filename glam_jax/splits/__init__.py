@@ -105,10 +105,10 @@ def folds(name: str, groups: Groups, num_folds: int) -> dict[str, np.ndarray]:
     found = sorted(set(values) - {""})
     needed = num_folds if name == "speaker_folds" else 2
     if len(found) < needed:
+        what = "groups of speakers" if name == "speaker_folds" else f"{left_out}s"
         raise ValueError(
-            f"protocol {name!r} needs {needed} {left_out}s, but this corpus has "
-            f"{len(found)}; try --config.protocol=speaker (speaker-independent) or "
-            "--config.protocol=paper"
+            f"protocol {name!r} needs {needed} {what}, but this corpus has {len(found)}"
+            f"; there are {', '.join(PROTOCOLS)}"
         )
     if name == "speaker_folds":
         dealt = model_selection.GroupKFold(num_folds).split(values, groups=values)
@@ -180,6 +180,10 @@ def check_independent(name: str, split: Split, groups: Groups) -> None:
         for what in (*protocol(name).never_shared, "content")
         if both[what]
     ]
+    content = groups.content
+    copied = set(content[split.train]) & set(content[split.validation]) - {""}
+    if copied:
+        found.append(f"validation's content {', '.join(sorted(copied))}")
     if found:
         raise ValueError(
             f"protocol {name!r} refuses this split: both in training and in test are "

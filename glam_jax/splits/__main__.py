@@ -11,7 +11,7 @@ nothing. The corpus must be prepared (python -m data_prep.build).
 import pathlib
 import sys
 
-from absl import app, flags
+from absl import app, flags, logging
 
 import configs
 from glam_jax import input_pipeline, runs, splits, workdir
@@ -58,6 +58,7 @@ def write() -> None:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"arguments not understood: {argv[1:]}")
+    logging.set_verbosity(logging.ERROR)
     try:
         write()
     except (ValueError, OSError) as error:

@@ -40,9 +40,11 @@ def digest(text: str) -> str:
 
 
 def read(path: pathlib.Path, ids: np.ndarray) -> dict[str, Split]:
-    """Reads a split file for the utterances `ids` of a data set.
+    """Reads a split file; utterances that it does not name are not used.
 
-    Utterances that it does not name are not used.
+    Args:
+      path: of the file.
+      ids: (utterances,) of the data set, sorted.
 
     Returns:
       The splits by the names of their columns.
@@ -51,7 +53,8 @@ def read(path: pathlib.Path, ids: np.ndarray) -> dict[str, Split]:
       ValueError: when it is not such a file, or names utterances that are not there.
     """
     try:
-        rows = list(csv.reader(path.read_text(encoding="utf-8").splitlines()))
+        lines = path.read_text(encoding="utf-8-sig").splitlines()  # Excel writes a BOM
+        rows = [row for row in csv.reader(lines) if row]
     except (OSError, UnicodeDecodeError) as error:
         raise ValueError(f"split file {path} cannot be read ({error})") from error
     if not rows or rows[0][:1] != ["utterance"] or len(rows[0]) < 2:
@@ -59,6 +62,8 @@ def read(path: pathlib.Path, ids: np.ndarray) -> dict[str, Split]:
             f"split file {path}: the first line must be utterance,NAME,... with a "
             "column for each split; python -m glam_jax.splits writes such files"
         )
+    if len(set(rows[0])) < len(rows[0]) or "" in rows[0]:
+        raise ValueError(f"split file {path}: two columns of one name, or of none")
     for number, row in enumerate(rows, 1):
         bad = set(row[1:]) - {*PARTS, ""} if number > 1 else ()
         if len(row) != len(rows[0]) or bad:

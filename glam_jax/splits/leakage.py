@@ -18,18 +18,24 @@ NAMES = {
 def measure(splits: Sequence[Split], groups: Groups) -> dict[str, dict[str, float]]:
     """Counts what is both tested and learned from, as means over splits.
 
+    Args:
+      splits: of the runs.
+      groups: of all utterances.
+
     Returns:
       For each kind of group that the corpus has: {'shared': of the tested ones those
       also in training or validation, 'tested': all tested ones}.
     """
+    found = [shared(split, groups) for split in splits]
     both_sides = {}
     for what in NAMES:
         values = getattr(groups, what)
         if (values == "").all():
             continue
+        tested = [len(set(values[split.test]) - {""}) for split in splits]
         both_sides[what] = {
-            "shared": float(np.mean([len(shared(s, groups)[what]) for s in splits])),
-            "tested": float(np.mean([len(set(values[s.test]) - {""}) for s in splits])),
+            "shared": float(np.mean([len(of_split[what]) for of_split in found])),
+            "tested": float(np.mean(tested)),
         }
     return both_sides
 

@@ -146,10 +146,6 @@ def test_the_papers_classes_have_the_published_counts(turns, subset, column, sho
     assert count(turns, "paper", subset, shortest) == expected
 
 
-def test_the_papers_segment_is_the_shortest_turn_that_is_counted():
-    assert iemocap_config.get_config().segment == 28800
-
-
 def test_the_standard_four_classes_are_5531_turns_of_any_length(turns):
     assert count(turns, "speaker_independent", "full", 0) == STANDARD
 

@@ -1,0 +1,24 @@
+"""How the commands that train end: what a person sees, and the exit status."""
+
+import os
+import sys
+from collections.abc import Callable
+
+PREEMPTED = 75  # exit status after SIGTERM, EX_TEMPFAIL: the same command goes on
+
+
+def run(train: Callable[[], None]) -> None:
+    """Calls `train`; what a user can cause or mend ends in a line and a status."""
+    from glam_jax import train as train_lib  # importing JAX takes seconds
+
+    try:
+        train()
+    except (OSError, ValueError, FloatingPointError) as error:
+        sys.exit(f"error: {error}")
+    except train_lib.Preempted:
+        print("stopped and saved. The same command goes on.")
+        sys.exit(PREEMPTED)
+    except KeyboardInterrupt:
+        print("interrupted; the same command goes on from the last checkpoint.")
+        sys.stdout.flush()
+        os._exit(130)  # XLA's threads, still at work, would crash an orderly exit
