@@ -88,6 +88,7 @@ def get_config(argument: str = "impro") -> ml_collections.ConfigDict:
     config.weight_decay = 1e-6  # L2, added to the gradient
     config.mixup_alpha = 0.5
     config.class_weights = False  # losses weigh by the inverse frequency of the class
+    config.dtype = "float32"  # or bfloat16, of the network's inner products
     config.upsampling = False  # training utterances of rare classes are repeated
 
     config.parallel = "auto"  # over devices: data (one run's batches) or runs

@@ -62,6 +62,8 @@ def save(
         return
     state_dict = flax.serialization.to_state_dict(state)
     manager.save(int(state.step), args=ocp.args.StandardSave(state_dict), metrics=row)
+    if jax.process_count() > 1:  # the barriers of two runs' saves would meet
+        manager.wait_until_finished()
 
 
 def restore(manager: ocp.CheckpointManager, like: Any, step: int) -> Any:

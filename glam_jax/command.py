@@ -9,8 +9,10 @@ PREEMPTED = 75  # exit status after SIGTERM, EX_TEMPFAIL: the same command goes 
 
 def run(train: Callable[[], None]) -> None:
     """Calls `train`; what a user can cause or mend ends in a line and a status."""
-    from glam_jax import train as train_lib  # importing JAX takes seconds
+    from glam_jax import parallel  # importing JAX takes seconds
+    from glam_jax import train as train_lib
 
+    parallel.use_compilation_cache()
     try:
         train()
     except (OSError, ValueError, FloatingPointError) as error:

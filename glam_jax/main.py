@@ -9,6 +9,7 @@ Every field of a config file can be set as --config.FIELD=VALUE. The same comman
 on with an interrupted training.
 """
 
+import os
 import sys
 
 from absl import app, flags, logging
@@ -24,6 +25,14 @@ _WORKDIR = flags.DEFINE_string(
     None,
     "Folder of the results (default: runs/CORPUS_SPLITS_MODEL_PROTOCOL).",
 )
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator",
+    None,
+    "Trains with other processes, started by the same command: HOST:PORT of process 0, "
+    "or auto on a TPU pod or under SLURM. They share the folder of the results.",
+)
+_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Unless auto.", 1)
+_PROCESS_ID = flags.DEFINE_integer("process_id", None, "From 0, unless auto.", 0)
 flags.mark_flag_as_required("config")
 
 
@@ -55,8 +64,12 @@ def main(argv: list[str]) -> None:
 def train() -> None:
     """Trains the config of the flags and prints its table."""
     # Not before the flags are read: importing JAX takes seconds.
-    from glam_jax import report, train
+    from glam_jax import parallel, report, train
 
+    if _COORDINATOR.value:
+        parallel.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+        if not parallel.is_first_process():
+            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     config = _CONFIG.value
     workdir = _WORKDIR.value or default_workdir(config)
     result = train.train_and_evaluate(config, workdir)

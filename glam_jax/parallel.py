@@ -3,20 +3,71 @@
 import dataclasses
 import math
 import os
+import pathlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
 import numpy as np
 from jax import lax
+from jax.experimental import multihost_utils
 
 AXIS = "batch"  # the mapped axis that a global batch is split over
 MODES = ("auto", "data", "runs")
 
 
+def connect(
+    coordinator: str, num_processes: int | None, process_id: int | None
+) -> None:
+    """Joins the processes of one training; before anything else uses JAX.
+
+    Args:
+      coordinator: HOST:PORT of process 0, or 'auto' on a TPU pod or under SLURM, which
+        tell the rest themselves.
+      num_processes: of the training.
+      process_id: of this process, from 0.
+    """
+    if coordinator == "auto":
+        jax.distributed.initialize()
+    else:
+        jax.distributed.initialize(coordinator, num_processes, process_id)
+
+
+def use_compilation_cache() -> None:
+    """Keeps compiled programs in the user's cache folder.
+
+    JAX_COMPILATION_CACHE_DIR names another, JAX_ENABLE_COMPILATION_CACHE=0 keeps none.
+    """
+    if jax.config.jax_compilation_cache_dir is None:
+        caches = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
+        folder = caches.expanduser() / "glam_jax" / "compiled"
+        jax.config.update("jax_compilation_cache_dir", str(folder))
+
+
+def is_first_process() -> bool:
+    """Whether this process writes files and speaks."""
+    return jax.process_index() == 0
+
+
+def any_process(flag: bool) -> bool:
+    """Whether a flag is set in any process; all must ask."""
+    if jax.process_count() == 1:
+        return flag
+    return bool(multihost_utils.process_allgather(np.array(flag)).any())
+
+
+def wait_for_all(name: str) -> None:
+    """Waits until all processes are at the same place."""
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
 def describe() -> str:
     """The devices in words."""
-    return f"{jax.device_count()} x {jax.devices()[0].device_kind}"
+    kind = jax.devices()[0].device_kind
+    processes = jax.process_count()
+    of_processes = f" in {processes} processes" if processes > 1 else ""
+    return f"{jax.device_count()} x {kind}{of_processes}"
 
 
 def memory() -> int:
@@ -34,9 +85,9 @@ class Layout:
     """Where a group of runs is trained.
 
     Attributes:
-      devices: to map over.
-      axis: AXIS when the devices share the batches of one run; None when each has runs
-        of its own, which do not communicate.
+      devices: of this process, to map over.
+      axis: AXIS when all devices of all processes share the batches of one run; None
+        when each has runs of its own, which do not communicate.
       runs_per_device: trained by each device at once.
     """
 
@@ -45,9 +96,14 @@ class Layout:
     runs_per_device: int
 
     @property
+    def num_devices(self) -> int:
+        """Of all processes."""
+        return len(self.devices) * jax.process_count()
+
+    @property
     def group_size(self) -> int:
         """Runs trained at once, on all devices."""
-        return 1 if self.axis else len(self.devices) * self.runs_per_device
+        return 1 if self.axis else self.num_devices * self.runs_per_device
 
     def map(
         self, function: Callable, shared: Sequence[bool], donate: Sequence[int] = ()
@@ -66,7 +122,7 @@ class Layout:
         return jax.pmap(
             _over_runs(function, shared, self.devices[0].platform),
             axis_name=AXIS,
-            devices=self.devices,
+            devices=self.devices if jax.process_count() == 1 else None,
             donate_argnums=tuple(donate),
         )
 
@@ -91,9 +147,14 @@ class Layout:
         stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
         if self.axis:
             return self.share(stacked)
+        mine = len(self.devices) * self.runs_per_device
+        first = jax.process_index() * mine
         shape = (len(self.devices), self.runs_per_device)
-        placed = jax.tree.map(lambda x: x.reshape(shape + x.shape[1:]), stacked)
-        return jax.device_put(placed, self._sharding)
+
+        def part(x):
+            return x[first : first + mine].reshape(shape + x.shape[1:])
+
+        return jax.device_put(jax.tree.map(part, stacked), self._sharding)
 
     @property
     def _sharding(self) -> jax.sharding.Sharding:
@@ -101,19 +162,22 @@ class Layout:
         mesh = jax.sharding.Mesh(np.array(self.devices), (AXIS,))
         return jax.sharding.NamedSharding(mesh, jax.P(AXIS))
 
-    def fetch(self, tree: Any, run: int) -> Any:
-        """Brings the tree of one run of a group back as numpy arrays."""
-        device, place = divmod(run, self.runs_per_device)
+    def fetch(self, tree: Any) -> Any:
+        """Brings a group's trees back as numpy arrays with a leading axis of runs.
 
-        def of_run(x):
-            (data,) = [
-                shard.data
-                for shard in x.addressable_shards
-                if (shard.index[0].start or 0) == device
-            ]
-            return jax.device_get(data)[0, place]
-
-        return jax.tree.map(of_run, tree)
+        All processes must ask, and each gets all runs.
+        """
+        if self.axis:  # every device holds the same
+            return jax.tree.map(
+                lambda x: np.asarray(x.addressable_shards[0].data[0]), tree
+            )
+        tree = jax.tree.map(np.asarray, tree)
+        if jax.process_count() > 1:
+            tree = multihost_utils.process_allgather(tree)
+        leading = 2 if jax.process_count() == 1 else 3  # processes, devices, runs
+        return jax.tree.map(
+            lambda x: x.reshape(self.group_size, *x.shape[leading:]), tree
+        )
 
 
 def layout(mode: str, num_runs: int, runs_per_group: int) -> Layout:
@@ -126,18 +190,19 @@ def layout(mode: str, num_runs: int, runs_per_group: int) -> Layout:
       runs_per_group: trained at once at most; each device has at least one.
     """
     devices = tuple(jax.local_devices())
-    if mode == "data" or (mode == "auto" and num_runs < len(devices)):
+    if mode == "data" or (mode == "auto" and num_runs < jax.device_count()):
         return Layout(devices, AXIS, 1)
-    devices = devices[:num_runs]
+    if jax.process_count() == 1:
+        devices = devices[:num_runs]
+    count = len(devices) * jax.process_count()
     # Groups of about the same size: 100 runs as 50 + 50 rather than 64 + 36.
-    runs_per_device = max(runs_per_group // len(devices), 1)
-    groups = math.ceil(num_runs / (len(devices) * runs_per_device))
-    return Layout(devices, None, math.ceil(num_runs / (len(devices) * groups)))
+    groups = math.ceil(num_runs / (count * max(runs_per_group // count, 1)))
+    return Layout(devices, None, math.ceil(num_runs / (count * groups)))
 
 
 def check_divisible(batch_size: int, layout: Layout) -> None:
     """Raises ValueError when a batch cannot be split evenly over the devices."""
-    count = len(layout.devices)
+    count = layout.num_devices
     if layout.axis and batch_size % count:
         raise ValueError(
             f"batch_size {batch_size} cannot be split over {count} devices; set "

@@ -41,7 +41,7 @@ class Program:
         model = models.create_model(config.model, len(dataset.class_names))
         optimizer = steps.create_optimizer(config)
         self.bytes_per_run = steps.memory_per_run(
-            model, optimizer, feature_shape, config.batch_size
+            model, optimizer, feature_shape, config
         )
         free = 0.8 * parallel.memory() - dataset.features.nbytes
         self.layout = parallel.layout(
@@ -58,35 +58,38 @@ class Program:
         self._data = self.layout.share(
             steps.Data(dataset.features, dataset.utterance, dataset.labels)
         )
-        num_devices = len(self.layout.devices) if self.layout.axis else 1
+        num_devices = self.layout.num_devices if self.layout.axis else 1
         eval_batch_size = _round_up(EVAL_BATCH_SIZE, num_devices)
         self._order_length = max(len(run.train_segments) for run in all_runs)
         longest = max(len(run.eval_segments) for run in all_runs)
         self._eval_length = _round_up(longest, eval_batch_size)
         self._steps_per_call = FIRST_STEPS
 
-        state = self.place([self.init(all_runs[0].seed)])
-        order = self.layout.place([np.zeros(self._order_length, np.int32)])
-        segments = self.layout.place([np.zeros(self._eval_length, np.int32)])
-        window = self.layout.place([_window(all_runs[0], 0, 0)])
-        self._train_steps = (
-            self.layout.map(
-                functools.partial(steps.train_steps, config, self.model, optimizer),
-                shared=(False, True, False, False),
-                donate=(0,),
-            )
-            .lower(state, self._data, order, window)
-            .compile()
+        self._train_steps = self.layout.map(
+            functools.partial(steps.train_steps, config, self.model, optimizer),
+            shared=(False, True, False, False),
+            donate=(0,),
         )
-        self._evaluate = (
-            self.layout.map(
-                functools.partial(steps.evaluate, self.model, eval_batch_size),
-                shared=(False, True, False),
-            )
-            .lower(_variables(state), self._data, segments)
-            .compile()
+        self._evaluate = self.layout.map(
+            functools.partial(steps.evaluate, config, self.model, eval_batch_size),
+            shared=(False, True, False),
         )
+        self._compile(all_runs[0])
         self.compile_seconds = time.time() - start
+
+    def _compile(self, run: runs.Run) -> None:
+        """Calls the mapped functions once, for no steps and no segments."""
+        state = self.place([self.init(run.seed)])
+        nothing = _window(run, 0, 0)
+        order = np.zeros(self._order_length, np.int32)
+        state = self._train_steps(
+            state, self._data, self.layout.place([order]), self.layout.place([nothing])
+        )
+        segments = np.full(self._eval_length, -1, np.int32)
+        sums = self._evaluate(
+            _variables(state), self._data, self.layout.place([segments])
+        )
+        jax.block_until_ready(sums)
 
     def describe(self) -> str:
         """How runs lie on the devices, and the memory they take."""
@@ -111,17 +114,21 @@ class Program:
         """Copies the states of a group to the devices."""
         return self.layout.place(states)
 
-    def fetch(self, state: steps.TrainState, index: int) -> steps.TrainState:
-        """Copies the state of one run of a group to the host."""
-        return self.layout.fetch(state, index)
+    def fetch(self, state: steps.TrainState) -> list[steps.TrainState]:
+        """Copies the states of a group to the host, one for each of its places."""
+        stacked = self.layout.fetch(state)
+        return [
+            jax.tree.map(lambda leaf, k=k: leaf[k], stacked)
+            for k in range(self.layout.group_size)
+        ]
 
-    def step(self, state: steps.TrainState, index: int) -> int:
-        """The steps that a run of a group on the devices has done."""
-        return int(self.layout.fetch(state.step, index))
+    def steps_done(self, state: steps.TrainState) -> np.ndarray:
+        """(places,) steps that the runs of a group on the devices have done."""
+        return self.layout.fetch(state.step)
 
-    def loss_sum(self, state: steps.TrainState, index: int) -> float:
-        """The summed losses of the current epoch of a run of a group on the devices."""
-        return float(self.layout.fetch(state.loss_sum, index))
+    def loss_sums(self, state: steps.TrainState) -> np.ndarray:
+        """(places,) summed losses of the current epoch of a group on the devices."""
+        return self.layout.fetch(state.loss_sum)
 
     def train_epoch(
         self,
@@ -150,7 +157,7 @@ class Program:
             [runs.epoch_order(run, epoch, self._order_length) for run in group]
         )
         starts = np.array([epoch * run.steps_per_epoch for run in group])
-        begun = done = np.array([self.step(state, k) for k in range(len(group))])
+        begun = done = self.steps_done(state)[: len(group)]
         # A run that is past this epoch already has nothing to do in it.
         ends = np.maximum([(epoch + 1) * run.steps_per_epoch for run in group], done)
         begin = time.time()
@@ -162,13 +169,12 @@ class Program:
             leave=False,
             disable=None,
         )
-        while (done < ends).any() and not stop_requested():
+        while not parallel.any_process(stop_requested()) and (done < ends).any():
             start = time.time()
             stops = np.minimum(done + self._steps_per_call, ends)
             windows = self.layout.place(self._windows(group, starts, stops))
             state = self._train_steps(state, self._data, orders, windows)
-            for index, run in enumerate(group):
-                self._check_finite(state, index, run, epoch)
+            self._check_finite(state, group, epoch)
             seconds_per_step = (time.time() - start) / (stops - done).max()
             self._steps_per_call = max(1, int(SECONDS_PER_CALL / seconds_per_step))
             progress.update(int((stops - done).sum()))
@@ -188,14 +194,17 @@ class Program:
         idle = windows[-1].replace(stop=np.int32(0))
         return windows + [idle] * (self.layout.group_size - len(group))
 
-    def _check_finite(self, state, index: int, run: runs.Run, epoch: int) -> None:
-        loss_sum = self.loss_sum(state, index)
-        if not math.isfinite(loss_sum):
-            raise FloatingPointError(
-                f"the loss is {loss_sum} in epoch {epoch + 1}, step "
-                f"{self.step(state, index)} of run {run.number} (seed {run.seed}); a "
-                "smaller --config.learning_rate may help"
-            )
+    def _check_finite(
+        self, state: steps.TrainState, group: Sequence[runs.Run], epoch: int
+    ) -> None:
+        loss_sums = self.loss_sums(state)
+        for k, run in enumerate(group):
+            if not math.isfinite(loss_sums[k]):
+                raise FloatingPointError(
+                    f"the loss is {loss_sums[k]} in epoch {epoch + 1}, step "
+                    f"{self.steps_done(state)[k]} of run {run.number} (seed "
+                    f"{run.seed}); a smaller --config.learning_rate may help"
+                )
 
     def mean_logits(
         self, state: steps.TrainState, group: Sequence[runs.Run]
@@ -213,7 +222,7 @@ class Program:
         )
         tested = self.dataset.utterance[self.dataset.testing]
         counts = np.bincount(tested)[:, None]
-        return [self.layout.fetch(sums, k) / counts for k in range(len(group))]
+        return [total / counts for total in self.layout.fetch(sums)[: len(group)]]
 
     def embeddings(self, state: steps.TrainState, utterances: np.ndarray) -> np.ndarray:
         """(n, features) of some utterances: the mean input of the classifier.
@@ -226,7 +235,10 @@ class Program:
         @jax.jit
         def embed(features):
             _, collected = self.model.apply(
-                _variables(state), features, train=False, mutable=["intermediates"]
+                _variables(state),
+                features.astype(self.config.dtype),
+                train=False,
+                mutable=["intermediates"],
             )
             return collected["intermediates"]["embedding"][0]
 

@@ -61,6 +61,7 @@ class Window:
 
 
 OPTIMIZERS = ("adam", "sgd")
+DTYPES = ("float32", "bfloat16")
 SCHEDULES = ("exp", "step", "cosine")
 
 
@@ -183,6 +184,7 @@ def train_step(
     second = parallel.my_part(batch[partners], axis)
     x = weight * data.features[first] + (1 - weight) * data.features[second]
     first_labels = data.labels[data.utterance[first]]
+    x = x.astype(config.dtype)
     second_labels = data.labels[data.utterance[second]]
 
     def loss_fn(params):
@@ -246,7 +248,7 @@ def memory_per_run(
     model: nn.Module,
     optimizer: optax.GradientTransformation,
     feature_shape: tuple[int, int],
-    batch_size: int,
+    config: ml_collections.ConfigDict,
 ) -> int:
     """About how many bytes a run in training takes on a device.
 
@@ -261,7 +263,7 @@ def memory_per_run(
         def forward(params):
             logits, _ = model.apply(
                 {"params": params, "batch_stats": batch_stats},
-                jnp.zeros((batch_size, *feature_shape)),
+                jnp.zeros((config.batch_size, *feature_shape), config.dtype),
                 train=True,
                 mutable=["batch_stats"],
                 rngs={"dropout": jax.random.key(0)},
@@ -279,6 +281,7 @@ def memory_per_run(
 
 
 def evaluate(
+    config: ml_collections.ConfigDict,
     model: nn.Module,
     batch_size: int,
     variables: dict,
@@ -288,6 +291,7 @@ def evaluate(
     """Sums the logits of each utterance's segments.
 
     Args:
+      config: the recipe.
       model: the network.
       batch_size: segments at a time, over all devices.
       variables: {'params', 'batch_stats'}.
@@ -302,7 +306,8 @@ def evaluate(
     def body(i, logit_sums):
         batch = lax.dynamic_slice_in_dim(segments, i * batch_size, batch_size)
         batch = parallel.my_part(batch, model.batch_axis)
-        logits = model.apply(variables, data.features[batch], train=False)
+        x = data.features[batch].astype(config.dtype)
+        logits = model.apply(variables, x, train=False)
         logits = jnp.where(batch[:, None] >= 0, logits, 0)
         return logit_sums.at[data.utterance[batch]].add(logits)
 

@@ -69,6 +69,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     both_sides = leakage.measure([run.split for run in all_runs], dataset.groups)
     print(leakage.describe(both_sides))
     files = workdir_lib.Workdir(folder, dataset.class_names)
+    parallel.wait_for_all("files are read")
     count, *shape = dataset.features.shape
     print(
         f"{len(dataset.labels)} utterances, {count} segments of {shape[0]} x {shape[1]}"
@@ -80,18 +81,20 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     program = program_lib.Program(config, dataset, all_runs)
     print(f"{program.compile_seconds:.1f} s; {program.describe()}")
     progress = progress_lib.Progress(all_runs, config.num_epochs)
-    finished = files.predictions.runs()
-    unfinished = [run for run in all_runs if run.number not in finished]
+    predicted = files.predictions.runs()
+    unfinished = [run for run in all_runs if run.number not in predicted]
     with _stop_signals() as stop_requested:
         for group in program.groups(unfinished):
             train_group(program, group, files, progress, stop_requested)
-    first = all_runs[0]
-    test = first.split.test
-    state = selected_state(program, first, files)
-    report.save_embedding(folder, program.embeddings(state, test), dataset.labels[test])
-    return report.write(
-        folder, {"sha256": split_files.digest(split_file), "both_sides": both_sides}
-    )
+    state = selected_state(program, all_runs[0], files)
+    if parallel.is_first_process():
+        test = all_runs[0].split.test
+        embeddings = program.embeddings(state, test)
+        report.save_embedding(folder, embeddings, dataset.labels[test])
+        sha256 = split_files.digest(split_file)
+        report.write(folder, {"sha256": sha256, "both_sides": both_sides})
+    parallel.wait_for_all("report is written")
+    return json.loads(finished.read_text())
 
 
 def complete(finished: pathlib.Path) -> dict:
@@ -123,6 +126,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         ("schedule", steps.SCHEDULES),
         ("protocol", splits.PROTOCOLS),
         ("parallel", parallel.MODES),
+        ("dtype", steps.DTYPES),
     ):
         if config[key] not in names:
             raise ValueError(
@@ -194,7 +198,7 @@ def train_group(
         state = program.place([member.state for member in members])
         for epoch in range(epochs_done, program.config.num_epochs):
             state, speed = program.train_epoch(state, group, epoch, stop_requested)
-            stopping = stop_requested()
+            stopping = parallel.any_process(stop_requested())
             rows = finish_epoch(program, members, state, epoch, files, speed, stopping)
             if rows:
                 progress.epoch(group, rows)
@@ -251,22 +255,25 @@ def finish_epoch(
       The rows of metrics.jsonl of the runs that have finished it.
     """
     active = [(k, m) for k, m in enumerate(members) if m.epochs_done <= epoch]
-    whole = [
-        program.step(state, k) == (epoch + 1) * m.run.steps_per_epoch for k, m in active
-    ]
+    done = program.steps_done(state)
+    whole = [done[k] == (epoch + 1) * m.run.steps_per_epoch for k, m in active]
     if any(whole):
         logits = program.mean_logits(state, [member.run for member in members])
-    rows = []
+        loss_sums = program.loss_sums(state)
+    rows, due = [], []
     for (k, member), is_whole in zip(active, whole, strict=True):
         run, row = member.run, None
         if is_whole:
-            loss_sum = program.loss_sum(state, k)
-            row = epoch_row(program, run, epoch, loss_sum, logits[k])
+            row = epoch_row(program, run, epoch, float(loss_sums[k]), logits[k])
             row["segments_per_second"] = speed / len(active)
             files.metrics.add(row)
             rows.append(row)
         if stopping or is_due(files.metrics.of_run(run.number), program.config):
-            checkpoint.save(member.checkpoints, program.fetch(state, k), row)
+            due.append((k, member, row))
+    if due:
+        states = program.fetch(state)
+        for k, member, row in due:
+            checkpoint.save(member.checkpoints, states[k], row)
     return rows
 
 

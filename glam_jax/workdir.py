@@ -1,7 +1,7 @@
 """What a training leaves on disk: config, one line per epoch, predictions.
 
 Everything a report needs is in these files, and a run that stopped goes on from them
-and its checkpoints.
+and its checkpoints. Of several processes all read and only the first writes.
 """
 
 import csv
@@ -13,6 +13,8 @@ from typing import Any
 import ml_collections
 import numpy as np
 
+from glam_jax import parallel
+
 CHECKPOINTS = "checkpoints"
 REPORT = "report.json"
 EMBEDDING = "embedding.npz"
@@ -22,6 +24,8 @@ WITHOUT_EFFECT = ("data_dir", "parallel", "runs_per_group")
 
 def write_atomically(path: pathlib.Path, text: str) -> None:
     """Replaces a file in one step: a reader sees the old text or the new."""
+    if not parallel.is_first_process():
+        return
     temporary = path.with_name(f".{path.name}.incomplete")
     temporary.write_text(text, encoding="utf-8")
     os.replace(temporary, path)
@@ -91,6 +95,8 @@ class Metrics:
     def add(self, row: dict[str, Any]) -> None:
         """Appends an epoch."""
         self.rows.append(row)
+        if not parallel.is_first_process():
+            return
         with self._path.open("a") as file:
             file.write(json.dumps(row) + "\n")
 

@@ -23,8 +23,13 @@ DATA = pathlib.Path(__file__).parent / "data"
 @pytest.fixture(scope="session", autouse=True)
 def compile_once(tmp_path_factory):
     """A program compiled once in the session is not compiled again."""
-    jax.config.update("jax_compilation_cache_dir", str(tmp_path_factory.mktemp("jit")))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    settings = {
+        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("jit")),
+        "jax_persistent_cache_min_compile_time_secs": 0.0,
+    }
+    for name, value in settings.items():
+        jax.config.update(name, value)
+        os.environ[name.upper()] = str(value)  # for the commands that tests start
 
 
 @pytest.fixture(scope="session")

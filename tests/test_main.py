@@ -22,13 +22,6 @@ def run(*arguments):
     )
 
 
-@pytest.fixture
-def compilation_cache(tmp_path, monkeypatch):
-    """Processes of one test compile only once."""
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "jit"))
-    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-
-
 def test_help_explains_the_flags_and_examples():
     result = run("--help")
     assert "--config=configs/iemocap.py" in result.stdout
@@ -119,9 +112,7 @@ def test_sigterm_saves_and_exits_with_its_own_status(training, tmp_path):
 
 
 @pytest.mark.slow  # test_train.py kills in other ways within one process
-def test_killed_three_times_ends_with_the_same_report(
-    training, tmp_path, compilation_cache
-):
+def test_killed_three_times_ends_with_the_same_report(training, tmp_path):
     *arguments, _ = training
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert run(*arguments, f"--workdir={whole}").returncode == 0

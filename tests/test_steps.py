@@ -44,7 +44,7 @@ def build(config, data, num_devices, function=steps.train_step, seed=0):
             ]
             for other in others:
                 np.testing.assert_array_equal(other, first)
-        return layout.fetch(state, 0)
+        return jax.tree.map(lambda leaf: leaf[0], layout.fetch(state))
 
     create = jax.jit(functools.partial(steps.create_state, model, optimizer, shape))
     return train, create(seed)
@@ -170,7 +170,8 @@ def test_evaluation_sums_the_logits_of_each_utterance():
     variables = model.init(jax.random.key(0), data.features[:1], train=False)
     layout = parallel.Layout(tuple(jax.local_devices()[:4]), parallel.AXIS, 1)
     evaluate = layout.map(
-        functools.partial(steps.evaluate, model, 64), shared=(False, True, False)
+        functools.partial(steps.evaluate, iemocap.get_config(), model, 64),
+        shared=(False, True, False),
     )
     chosen = np.random.default_rng(0).permutation(100)[:70]
     segments = np.full(128, -1, np.int32)
@@ -178,7 +179,7 @@ def test_evaluation_sums_the_logits_of_each_utterance():
     sums = evaluate(
         layout.place([variables]), layout.share(data), layout.place([segments])
     )
-    sums = layout.fetch(sums, 0)
+    sums = layout.fetch(sums)[0]
     logits = np.asarray(model.apply(variables, data.features, train=False))
     expected = np.zeros((100, 4))
     for segment in chosen:

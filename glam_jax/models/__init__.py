@@ -30,8 +30,9 @@ def create_model(name: str, num_classes: int = 4, **overrides) -> nn.Module:
       **overrides: fields of the module, such as `batch_axis`.
 
     Returns:
-      A module from x, (batch, frequency, time) float32, to logits, (batch,
-      num_classes). It refuses segments too small for its pooling.
+      A module from x, (batch, frequency, time), to float32 logits, (batch,
+      num_classes). It computes in the precision of x, float32 or bfloat16, and refuses
+      segments too small for its pooling.
 
     Raises:
       ValueError: for an unknown name.

@@ -64,6 +64,7 @@ class APCNN(Baseline):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """(batch, frequency, time) -> logits, (batch, num_classes)."""
         x = self.trunk(x, train, first_channels=8, join=3)
+        x = x.astype(jnp.float32)
         self.sow("intermediates", "embedding", x.mean((1, 2)))
         top_down = nn.softmax(layers.Dense(self.num_classes, name="top_down")(x))
         bottom_up = layers.Dense(1, name="bottom_up")(x)
@@ -78,7 +79,7 @@ class MHCNN(Baseline):
         """(batch, frequency, time) -> logits, (batch, num_classes)."""
         x = self.trunk(x, train, first_channels=8, join=3)
         x = layers.MultiHeadAttention(name="attention")(x)
-        x = nn.relu(x).mean((1, 2))  # (batch, 64)
+        x = nn.relu(x.astype(jnp.float32)).mean((1, 2))  # (batch, 64)
         self.sow("intermediates", "embedding", x)
         return layers.Dense(self.num_classes, name="classifier")(x)
 
@@ -97,6 +98,6 @@ class AACNN(Baseline):
         """(batch, frequency, time) -> logits, (batch, num_classes)."""
         x = self.trunk(x, train, first_channels=16, join=1)
         x = nn.relu(layers.AreaAttention(self.dropout_rate, self.batch_axis)(x, train))
-        x = x.reshape(x.shape[0], -1)  # position-major
+        x = x.reshape(x.shape[0], -1).astype(jnp.float32)  # position-major
         self.sow("intermediates", "embedding", x)
         return layers.Dense(self.num_classes, name="classifier")(x)

@@ -53,7 +53,7 @@ class MultiScale(nn.Module):
         x = norm_relu(layers.Conv(128, (5, 5), name="conv")(x), "norm")
 
         x = nn.relu(self.fuse(x, train))
-        x = x.reshape(x.shape[0], -1)
+        x = x.reshape(x.shape[0], -1).astype(jnp.float32)
         self.sow("intermediates", "embedding", x)
         return layers.Dense(self.num_classes, name="classifier")(x)
 

@@ -1,4 +1,8 @@
-"""The layers and blocks that the models are made of, with PyTorch's conventions."""
+"""The layers and blocks that the models are made of, with PyTorch's conventions.
+
+Each computes in the precision of its input. Parameters, the statistics of BatchNorm and
+LayerNorm, and softmax are float32 whatever that is.
+"""
 
 import functools
 from collections.abc import Callable
@@ -114,6 +118,7 @@ class Conv(nn.Module):
             "bias", bias_init(height * width * channels), (self.features,)
         )
         same = ((height // 2, height // 2), (width // 2, width // 2))
+        kernel, bias = kernel.astype(x.dtype), bias.astype(x.dtype)
         return convolve(x, kernel, self.padding or same) + bias
 
 
@@ -127,7 +132,7 @@ class Dense(nn.Module):
         fan_in = x.shape[-1]
         kernel = self.param("kernel", kernel_init, (fan_in, self.features))
         bias = self.param("bias", bias_init(fan_in), (self.features,))
-        return x @ kernel + bias
+        return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
 
 
 class BatchNorm(nn.Module):
@@ -149,6 +154,7 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
+        precision, x = x.dtype, x.astype(jnp.float32)
         if train:
             mean = self._mean_over_batch(x)
             var = self._mean_over_batch(jnp.square(x - mean))
@@ -159,7 +165,8 @@ class BatchNorm(nn.Module):
                 running_var.value = 0.9 * running_var.value + 0.1 * unbiased
         else:
             mean, var = running_mean.value, running_var.value
-        return (x - mean) * (lax.rsqrt(var + 1e-5) * scale) + bias
+        y = (x - mean) * (lax.rsqrt(var + 1e-5) * scale) + bias
+        return y.astype(precision)
 
     def _mean_over_batch(self, x: jax.Array) -> jax.Array:
         mean = x.mean(range(x.ndim - 1))
@@ -255,7 +262,7 @@ class GlobalAwareBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         positions = x.shape[-1]
-        y = nn.LayerNorm(epsilon=1e-5, name="norm")(x)
+        y = nn.LayerNorm(epsilon=1e-5, dtype=x.dtype, name="norm")(x)
         y = nn.gelu(
             Dense(self.expansion * positions, name="expand")(y), approximate=False
         )
@@ -270,13 +277,19 @@ class TokenMixing(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         tokens = x.shape[1]
-        x = nn.LayerNorm(epsilon=1e-5, name="norm")(x)
+        x = nn.LayerNorm(epsilon=1e-5, dtype=x.dtype, name="norm")(x)
         # Near zero, so that the gate starts as tanh(1) for every token.
         kernel = self.param(
             "kernel", symmetric_uniform(1e-3 / tokens), (tokens, tokens)
         )
         bias = self.param("bias", nn.initializers.ones, (tokens,))
+        kernel, bias = kernel.astype(x.dtype), bias.astype(x.dtype)
         return jnp.einsum("mn,bnf->bmf", kernel, x) + bias[:, None]
+
+
+def softmax(x: jax.Array) -> jax.Array:
+    """Softmax over the last axis, computed in float32."""
+    return nn.softmax(x.astype(jnp.float32)).astype(x.dtype)
 
 
 class MultiHeadAttention(nn.Module):
@@ -300,7 +313,7 @@ class MultiHeadAttention(nn.Module):
                 Dense(self.features, name=f"{name}{head}")(x)
                 for name in ("query", "key", "value")
             )
-            attended.append(nn.softmax(query * key) * value)
+            attended.append(softmax(query * key) * value)
         return jnp.concatenate(attended, axis=1)
 
 
@@ -325,7 +338,7 @@ class AreaAttention(nn.Module):
         for longer in (1, 2):
             sums.append(sums[-1][:, :-1] + x[:, longer:])
             means.append(sums[-1] / (longer + 1))
-        weights = nn.softmax(x @ jnp.concatenate(means, axis=1).swapaxes(1, 2))
+        weights = softmax(x @ jnp.concatenate(means, axis=1).swapaxes(1, 2))
         weights = Dropout(self.dropout_rate, self.batch_axis)(weights, train)
         return weights @ jnp.concatenate(sums, axis=1)
 
