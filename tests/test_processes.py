@@ -1,0 +1,71 @@
+"""Two processes of two devices each equal one process of four."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from glam_jax import train
+
+ROOT = pathlib.Path(__file__).parents[1]
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def train_in_two_processes(config, folder):
+    """Trains by the command, as two hosts would; returns what the first one printed."""
+    address = f"127.0.0.1:{free_port()}"
+    fields = ("data_dir", "model", "segment", "hop", "test_hop", "batch_size")
+    fields += ("num_runs", "num_epochs", "checkpoint_every")
+    command = [sys.executable, "-m", "glam_jax.main", "--config=configs/demo.py"]
+    command += [f"--config.{name}={config[name]}" for name in fields]
+    command += [f"--workdir={folder}", f"--coordinator={address}", "--num_processes=2"]
+    environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "JAX_PLATFORMS": "cpu"}
+    processes = [
+        subprocess.Popen(
+            [*command, f"--process_id={process}"],
+            cwd=ROOT,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for process in (0, 1)
+    ]
+    outputs = [process.communicate(timeout=300) for process in processes]
+    for process, (_, errors) in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, errors[-3000:]
+    assert "epoch" not in outputs[1][0]  # the first process speaks for all
+    return outputs[0][0]
+
+
+def rows(folder):
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    found = map(json.loads, lines)
+    return sorted(found, key=lambda row: (row["run"], row["epoch"]))
+
+
+@pytest.mark.parametrize("num_runs", [1, 5], ids=["data", "runs"])
+def test_two_processes_equal_one(config, tmp_path, num_runs):
+    """A run whose batches all share, and five runs, two of them on one device."""
+    config.update(model="mhcnn", num_runs=num_runs)
+    one, two = tmp_path / "one", tmp_path / "two"
+    report = train.train_and_evaluate(config, str(one))
+    printed = train_in_two_processes(config, two)
+    assert "4 x cpu in 2 processes" in printed
+    for ours, theirs in zip(rows(two), rows(one), strict=True):
+        assert (ours["wa"], ours["ua"]) == (theirs["wa"], theirs["ua"])
+        np.testing.assert_allclose(ours["loss"], theirs["loss"], rtol=1e-5)
+    # Checkpoints of two processes are read by one with other devices.
+    for name in ("report.json", "predictions.csv"):
+        (two / name).unlink()
+    assert train.train_and_evaluate(config, str(two))["summary"] == report["summary"]
