@@ -92,14 +92,13 @@ class Program:
         jax.block_until_ready(sums)
 
     def describe(self) -> str:
-        """How runs lie on the devices, and the memory they take."""
-        if self.layout.axis:
-            place = f"one run on {len(self.layout.devices)} devices"
-        else:
-            place = (
-                f"{self.layout.group_size} runs at a time, "
-                f"{self.layout.runs_per_device} on a device"
-            )
+        """How many runs are trained at once, and the memory that one takes."""
+        layout = self.layout
+        place = "one run at a time"
+        if layout.group_size > 1:
+            place = f"{layout.group_size} runs at a time"
+        elif layout.num_devices > 1:
+            place += " on all devices"
         return f"{place}, about {self.bytes_per_run / 2**20:.0f} MiB for a run"
 
     def groups(self, unfinished: Sequence[runs.Run]) -> list[list[runs.Run]]:
