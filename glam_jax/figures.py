@@ -206,7 +206,9 @@ def reliability(trainings: Sequence[Training]) -> plt.Figure:
         error = metrics.calibration_error(training.labels, training.probabilities)
         axes.set_title(f"{training.name}, calibration error {error:.1f} %")
     panels[0].set_ylabel("accuracy")
-    panels[0].legend(loc="upper left", fontsize=8)
+    figure.legend(
+        *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
+    )
     return figure
 
 
