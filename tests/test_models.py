@@ -241,6 +241,21 @@ def test_max_pool_drops_an_odd_last_line():
     np.testing.assert_array_equal(layers.max_pool(x)[0, :, :, 0], [[6, 8]])
 
 
+# The products of their attention are not scaled: with the golden weights they reach
+# hundreds, and rounding them to bfloat16 changes which one softmax takes.
+UNSCALED_ATTENTION = {"multiscale_mha", "multiscale_aa", "aacnn"}
+
+
+@pytest.mark.parametrize("name", sorted(models.MODELS.keys() - UNSCALED_ATTENTION))
+def test_bfloat16_changes_float32_logits_little(name):
+    golden, _, variables = reference(name)
+    model = models.create_model(name)
+    logits = model.apply(variables, golden["inputs"].astype(jnp.bfloat16), train=False)
+    assert logits.dtype == jnp.float32
+    assert_close_to_largest(logits, golden["logits_eval"], 0.1)
+    assert np.abs(logits - golden["logits_eval"]).max() > 0  # it was not float32
+
+
 def test_dropout_keeps_the_mean_and_draws_for_each_example():
     x = jnp.ones((8, 4000))
     dropout = layers.Dropout(0.5)

@@ -80,6 +80,20 @@ def test_two_runs_on_a_device_take_the_steps_of_one(platform, model_name):
         assert_trees_close(ours.batch_stats, expected.batch_stats, 1e-4)
 
 
+def test_compiled_programs_are_kept_in_the_users_cache_folder(tmp_path, monkeypatch):
+    kept = jax.config.jax_compilation_cache_dir
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    parallel.use_compilation_cache()
+    assert jax.config.jax_compilation_cache_dir == kept  # chosen by the user
+    jax.config.update("jax_compilation_cache_dir", None)
+    try:
+        parallel.use_compilation_cache()
+        folder = str(tmp_path / "glam_jax" / "compiled")
+        assert jax.config.jax_compilation_cache_dir == folder
+    finally:
+        jax.config.update("jax_compilation_cache_dir", kept)
+
+
 def rows(folder):
     lines = (folder / "metrics.jsonl").read_text().splitlines()
     return [json.loads(line) for line in lines]

@@ -126,6 +126,21 @@ def assert_trees_close(ours, theirs, tolerance):
         np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * scale)
 
 
+def test_a_step_in_bfloat16_keeps_its_state_in_float32(recipe):
+    data, batch = speech_like(16), np.arange(16, dtype=np.int32)
+    train_step, before = build(recipe, data, 1)
+    expected = train_step(before, batch, window())
+    recipe.dtype = "bfloat16"
+    train_step, before = build(recipe, data, 1)
+    after = train_step(before, batch, window())
+    for ours, theirs in zip(
+        jax.tree.leaves(after), jax.tree.leaves(before), strict=True
+    ):
+        assert ours.dtype == theirs.dtype != jax.numpy.bfloat16
+    np.testing.assert_allclose(after.loss_sum, expected.loss_sum, rtol=0.02)
+    assert after.loss_sum != expected.loss_sum
+
+
 def test_one_step_changes_every_parameter(recipe):
     data = speech_like(16)
     train_step, before = build(recipe, data, 1)
