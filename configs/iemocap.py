@@ -92,6 +92,9 @@ def get_config(argument: str = "impro") -> ml_collections.ConfigDict:
     config.upsampling = False  # training utterances of rare classes are repeated
 
     config.parallel = "auto"  # over devices: data (one run's batches) or runs
+    # The segments: resident in the devices' memory, or a stream from the records.
+    config.input = "auto"  # stream where they take more than half of the memory
+    config.input_workers = 0  # processes that read a stream, 0: threads
     config.runs_per_group = 0  # at once, at most; 0: as many as memory holds
     config.checkpoint_every = 5  # epochs
 

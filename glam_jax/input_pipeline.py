@@ -1,12 +1,14 @@
-"""Records of a prepared data set -> arrays that fit on a device."""
+"""Records of a prepared data set -> utterances, and their segments as arrays."""
 
 import dataclasses
 import pathlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import grain
 import ml_collections
 import numpy as np
 import tensorflow_datasets as tfds
+from absl import flags
 
 from glam_jax import splits
 
@@ -19,7 +21,7 @@ class Dataset:
     """The labelled utterances that a protocol uses, sorted by id, and their segments.
 
     Attributes:
-      features: (segments, frequency, time) float32.
+      features: of all segments, in the records.
       utterance: (segments,) int32, the utterance of a segment.
       training: which segments were cut with the training hop.
       testing: which were cut with the test hop; the same ones when the hops are equal.
@@ -29,7 +31,7 @@ class Dataset:
       class_names: by label.
     """
 
-    features: np.ndarray
+    features: "Features"
     utterance: np.ndarray
     training: slice
     testing: slice
@@ -49,6 +51,73 @@ class Dataset:
     def _segments(self, utterances: np.ndarray, cut: slice) -> np.ndarray:
         found = np.flatnonzero(np.isin(self.utterance[cut], utterances))
         return (found + cut.start).astype(np.int32)
+
+
+class Features:
+    """The features of all segments, (segments, frequency, time) float32, in records.
+
+    `features[indices]` reads those that are asked for, so that none need to stay in
+    memory.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[tuple[Sequence[dict], int]],
+        counts: np.ndarray,
+        segment_shape: tuple[int, int],
+    ):
+        """Finds each segment in the records.
+
+        Args:
+          records: where each one lies: in which source, at which place.
+          counts: (records,) segments in each.
+          segment_shape: (frequency, time).
+        """
+        self._records = records
+        self._record = np.repeat(np.arange(len(counts)), counts)
+        self._first = np.cumsum(counts) - counts
+        self.shape = (len(self._record), *segment_shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Of all in memory."""
+        return 4 * int(np.prod(self.shape))
+
+    def __getitem__(self, indices: np.ndarray) -> np.ndarray:
+        """(n, frequency, time) of some segments; each record is read once."""
+        features = np.empty((len(indices), *self.shape[1:]), np.float32)
+        records, owners = np.unique(self._record[indices], return_inverse=True)
+        by_record = np.split(
+            np.argsort(owners, kind="stable"), np.cumsum(np.bincount(owners))[:-1]
+        )
+        for record, rows in zip(records, by_record, strict=True):
+            source, place = self._records[record]
+            in_record = source[place]["features"]
+            features[rows] = in_record[indices[rows] - self._first[record]]
+        return features
+
+    def read_all(self) -> np.ndarray:
+        """(segments, frequency, time) of all segments."""
+        return self[np.arange(len(self._record))]
+
+    def stream(
+        self, chunks: Sequence[np.ndarray], workers: int
+    ) -> Iterator[np.ndarray]:
+        """Reads chunks of segments ahead of their use.
+
+        Args:
+          chunks: arrays of indices.
+          workers: processes that read; 0 for threads of this one.
+        """
+        dataset = grain.MapDataset.source(chunks).map(self.__getitem__)
+        dataset = dataset.to_iter_dataset(
+            grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
+        )
+        if workers:
+            if not flags.FLAGS.is_parsed():  # Grain reads its own, even in a notebook
+                flags.FLAGS.mark_as_parsed()
+            dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(workers))
+        return iter(dataset)
 
 
 def dataset_folder(config: ml_collections.ConfigDict, hop: int) -> pathlib.Path:
@@ -93,7 +162,11 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
         for label, (_, emotions) in enumerate(classes)
         for emotion in emotions
     }
-    records = _labelled_records(config, config.hop, label_of)
+    cuts = [
+        _labelled_records(config, hop, label_of)
+        for hop in dict.fromkeys((config.hop, config.test_hop))
+    ]
+    records = cuts[0]
     text = {
         key: np.array([record[key].decode() for record in records], dtype=str)
         for key in ("id", "emotion", *GROUPS)
@@ -105,22 +178,23 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
             f"{dataset_folder(config, config.hop)} has no utterance of class "
             f"{', '.join(absent)}"
         )
-    cuts = [[record["features"] for record in records]]
-    if config.test_hop != config.hop:
-        others = _labelled_records(config, config.test_hop, label_of)
-        if [r["id"] for r in others] != [r["id"] for r in records]:
-            raise ValueError(
-                f"{dataset_folder(config, config.hop)} and "
-                f"{dataset_folder(config, config.test_hop)} hold different utterances; "
-                "delete them and prepare them again"
-            )
-        cuts.append([record["features"] for record in others])
-    counts = [[len(features) for features in cut] for cut in cuts]
-    owners = [np.repeat(np.arange(len(records), dtype=np.int32), n) for n in counts]
-    first, total = len(owners[0]), sum(map(len, owners))
+    if [r["id"] for r in cuts[-1]] != [r["id"] for r in records]:
+        raise ValueError(
+            f"{dataset_folder(config, config.hop)} and "
+            f"{dataset_folder(config, config.test_hop)} hold different utterances; "
+            "delete them and prepare them again"
+        )
+    counts = np.array([[record["segments"] for record in cut] for cut in cuts])
+    first, total = counts[0].sum(), counts.sum()
     return Dataset(
-        features=np.concatenate([features for cut in cuts for features in cut]),
-        utterance=np.concatenate(owners),
+        features=Features(
+            [(record["source"], record["place"]) for cut in cuts for record in cut],
+            counts.ravel(),
+            records[0]["shape"],
+        ),
+        utterance=np.repeat(
+            np.tile(np.arange(len(records), dtype=np.int32), len(cuts)), counts.ravel()
+        ),
         training=slice(0, first),
         testing=slice(first if len(cuts) == 2 else 0, total),
         labels=labels,
@@ -133,7 +207,11 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
 def _labelled_records(
     config: ml_collections.ConfigDict, hop: int, label_of: dict[str, int]
 ) -> list[dict]:
-    """The records that the protocol uses, sorted by id."""
+    """The records that the protocol uses, sorted by id, without their features.
+
+    Instead they say where they lie, `source` and `place`, and how many `segments` of
+    which `shape` they hold.
+    """
     keeps_short = splits.protocol(config.protocol).keeps_short
     records = [
         record
@@ -154,8 +232,11 @@ def _records(folder: pathlib.Path, tfds_splits: tuple[str, ...]) -> Iterator[dic
     for name in tfds_splits:
         source = builder.as_data_source(name)
         for start in range(0, len(source), 256):  # faster than one by one
-            stop = min(start + 256, len(source))
-            yield from source.__getitems__(range(start, stop))
+            places = range(start, min(start + 256, len(source)))
+            for place, record in zip(places, source.__getitems__(places), strict=True):
+                segments, *shape = record.pop("features").shape
+                where = {"source": source, "place": place}
+                yield record | where | {"segments": segments, "shape": tuple(shape)}
 
 
 def _how_to_prepare(config: ml_collections.ConfigDict, hop: int) -> str:

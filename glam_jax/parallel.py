@@ -111,9 +111,9 @@ class Layout:
         """Maps a function of one run over the runs of a group.
 
         Args:
-          function: with `axis`, `my_part`, `mean` and `total` may be used in it.
+          function: with `axis`, `mean` and `total` may be used in it.
           shared: for each argument, whether it is the same for all runs (see `share`)
-            rather than each run's own (see `place`).
+            rather than each run's own (see `place` and `feed`).
           donate: the arguments whose memory the result may take.
 
         Returns:
@@ -138,23 +138,33 @@ class Layout:
 
         return jax.tree.map(copy, tree)
 
+    @property
+    def parts(self) -> int:
+        """Into how many a run's batches are split."""
+        return self.num_devices if self.axis else 1
+
+    @property
+    def places(self) -> list[tuple[int, int]]:
+        """What this process trains, in its devices' order: (run of the group, part)."""
+        count = len(self.devices) * self.runs_per_device
+        mine = range(jax.process_index() * count, (jax.process_index() + 1) * count)
+        return [(0, part) if self.axis else (part, 0) for part in mine]
+
     def place(self, trees: Sequence[Any]) -> Any:
         """Puts a tree of arrays for each run of a group on the devices.
 
         Where there are fewer runs than places, the last one fills up.
         """
-        trees = [*trees, *[trees[-1]] * (self.group_size - len(trees))]
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *trees)
-        if self.axis:
-            return self.share(stacked)
-        mine = len(self.devices) * self.runs_per_device
-        first = jax.process_index() * mine
+        return self.feed([trees[min(run, len(trees) - 1)] for run, _ in self.places])
+
+    def feed(self, trees: Sequence[Any]) -> Any:
+        """Puts a tree of arrays for each of `places` on the devices."""
         shape = (len(self.devices), self.runs_per_device)
 
-        def part(x):
-            return x[first : first + mine].reshape(shape + x.shape[1:])
+        def stack(*leaves):
+            return np.stack(leaves).reshape(shape + np.shape(leaves[0]))
 
-        return jax.device_put(jax.tree.map(part, stacked), self._sharding)
+        return jax.device_put(jax.tree.map(stack, *trees), self._sharding)
 
     @property
     def _sharding(self) -> jax.sharding.Sharding:
@@ -235,15 +245,6 @@ def _over_runs(function: Callable, shared: Sequence[bool], platform: str) -> Cal
     if platform == "cpu":
         return in_turn
     return jax.vmap(function, in_axes=[None if same else 0 for same in shared])
-
-
-def my_part(batch: jax.Array, axis: str | None) -> jax.Array:
-    """This device's part of a global batch, split along its first axis."""
-    if axis is None:
-        return batch
-    return batch.reshape(lax.axis_size(axis), -1, *batch.shape[1:])[
-        lax.axis_index(axis)
-    ]
 
 
 def mean(tree: Any, axis: str | None) -> Any:

@@ -3,18 +3,19 @@
 import functools
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 import jax
 import ml_collections
 import numpy as np
 import tqdm
 
-from glam_jax import input_pipeline, models, parallel, runs, steps
+from glam_jax import feeds, input_pipeline, models, parallel, runs, steps
 
 EVAL_BATCH_SIZE = 64
 FIRST_STEPS = 8  # in the first call; then as many as SECONDS_PER_CALL allow
 SECONDS_PER_CALL = 10.0  # after which the host looks whether to stop
+STREAM_BATCHES = 8  # in a chunk
 
 
 class Program:
@@ -43,7 +44,10 @@ class Program:
         self.bytes_per_run = steps.memory_per_run(
             model, optimizer, feature_shape, config
         )
-        free = 0.8 * parallel.memory() - dataset.features.nbytes
+        self.is_streamed = feeds.streams(config.input, dataset)
+        free = 0.8 * parallel.memory()
+        if not self.is_streamed:
+            free -= dataset.features.nbytes
         self.layout = parallel.layout(
             config.parallel,
             len(all_runs),
@@ -55,24 +59,32 @@ class Program:
         self.init = jax.jit(
             functools.partial(steps.create_state, model, optimizer, feature_shape)
         )
-        self._data = self.layout.share(
-            steps.Data(dataset.features, dataset.utterance, dataset.labels)
-        )
-        num_devices = self.layout.num_devices if self.layout.axis else 1
-        eval_batch_size = _round_up(EVAL_BATCH_SIZE, num_devices)
-        self._order_length = max(len(run.train_segments) for run in all_runs)
+        if self.is_streamed:
+            self._feed = feeds.Stream(dataset, self.layout, config.input_workers)
+        else:
+            self._feed = feeds.Resident(dataset, self.layout)
+        self._eval_batch_size = max(EVAL_BATCH_SIZE // self.layout.parts, 1)
+        self._max_steps = max(run.steps_per_epoch for run in all_runs)
         longest = max(len(run.eval_segments) for run in all_runs)
-        self._eval_length = _round_up(longest, eval_batch_size)
+        self._eval_length = _round_up(
+            longest, self.layout.parts * self._eval_batch_size
+        )
         self._steps_per_call = FIRST_STEPS
 
         self._train_steps = self.layout.map(
             functools.partial(steps.train_steps, config, self.model, optimizer),
-            shared=(False, True, False, False),
+            shared=(False, self._feed.shared, False, False),
             donate=(0,),
         )
         self._evaluate = self.layout.map(
-            functools.partial(steps.evaluate, config, self.model, eval_batch_size),
-            shared=(False, True, False),
+            functools.partial(
+                steps.evaluate,
+                config,
+                self.model,
+                self._eval_batch_size,
+                len(dataset.labels),
+            ),
+            shared=(False, self._feed.shared, False),
         )
         self._compile(all_runs[0])
         self.compile_seconds = time.time() - start
@@ -80,15 +92,11 @@ class Program:
     def _compile(self, run: runs.Run) -> None:
         """Calls the mapped functions once, for no steps and no segments."""
         state = self.place([self.init(run.seed)])
-        nothing = _window(run, 0, 0)
-        order = np.zeros(self._order_length, np.int32)
-        state = self._train_steps(
-            state, self._data, self.layout.place([order]), self.layout.place([nothing])
-        )
-        segments = np.full(self._eval_length, -1, np.int32)
-        sums = self._evaluate(
-            _variables(state), self._data, self.layout.place([segments])
-        )
+        nothing = self.layout.place([_window(run, 0, 0, 0)])
+        chunk = next(self._training_chunks([run], 0, 0))
+        state = self._train_steps(state, chunk.data, chunk.indices, nothing)
+        chunk = next(self._evaluation_chunks([]))
+        sums = self._evaluate(_variables(state), chunk.data, chunk.indices)
         jax.block_until_ready(sums)
 
     def describe(self) -> str:
@@ -99,7 +107,10 @@ class Program:
             place = f"{layout.group_size} runs at a time"
         elif layout.num_devices > 1:
             place += " on all devices"
-        return f"{place}, about {self.bytes_per_run / 2**20:.0f} MiB for a run"
+        streamed = "; segments are streamed" if self.is_streamed else ""
+        return (
+            f"{place}, about {self.bytes_per_run / 2**20:.0f} MiB for a run{streamed}"
+        )
 
     def groups(self, unfinished: Sequence[runs.Run]) -> list[list[runs.Run]]:
         """Divides runs into those that are trained at once."""
@@ -152,9 +163,6 @@ class Program:
         Raises:
           FloatingPointError: when a loss is not finite.
         """
-        orders = self.layout.place(
-            [runs.epoch_order(run, epoch, self._order_length) for run in group]
-        )
         starts = np.array([epoch * run.steps_per_epoch for run in group])
         begun = done = self.steps_done(state)[: len(group)]
         # A run that is past this epoch already has nothing to do in it.
@@ -168,27 +176,56 @@ class Program:
             leave=False,
             disable=None,
         )
-        while not parallel.any_process(stop_requested()) and (done < ends).any():
-            start = time.time()
-            stops = np.minimum(done + self._steps_per_call, ends)
-            windows = self.layout.place(self._windows(group, starts, stops))
-            state = self._train_steps(state, self._data, orders, windows)
-            self._check_finite(state, group, epoch)
-            seconds_per_step = (time.time() - start) / (stops - done).max()
-            self._steps_per_call = max(1, int(SECONDS_PER_CALL / seconds_per_step))
-            progress.update(int((stops - done).sum()))
-            done = stops
+        first = int((done - starts)[done < ends].min())
+        for chunk in self._training_chunks(group, epoch, first):
+            chunk_ends = np.clip(starts + chunk.stop, done, ends)
+            while not (stop := parallel.any_process(stop_requested())) and (
+                (done < chunk_ends).any()
+            ):
+                start = time.time()
+                stops = np.minimum(done + self._steps_per_call, chunk_ends)
+                windows = self._windows(group, starts, starts + chunk.start, stops)
+                state = self._train_steps(
+                    state, chunk.data, chunk.indices, self.layout.place(windows)
+                )
+                self._check_finite(state, group, epoch)
+                seconds_per_step = (time.time() - start) / (stops - done).max()
+                self._steps_per_call = max(1, int(SECONDS_PER_CALL / seconds_per_step))
+                progress.update(int((stops - done).sum()))
+                done = stops
+            if stop:
+                break
         progress.close()
         segments = int((done - begun).sum()) * self.config.batch_size
         return state, segments / (time.time() - begin)
 
+    def _training_chunks(
+        self, group: Sequence[runs.Run], epoch: int, first: int
+    ) -> Iterator[feeds.Chunk]:
+        """Batches of an epoch, from a step of it on, and with whom they are mixed."""
+        batch_size, parts = self.config.batch_size, self.layout.parts
+        pairs = []
+        for run in group:
+            batches = np.full((self._max_steps, batch_size), -1, np.int32)
+            batches[: run.steps_per_epoch] = runs.epoch_batches(run, epoch, batch_size)
+            both = steps.pair(run.seed, epoch * run.steps_per_epoch, batches)
+            pairs.append(np.asarray(both).reshape(self._max_steps, 2, parts, -1))
+        last = len(group) - 1  # fills up the places without a run
+        mine = [pairs[min(k, last)][:, :, part] for k, part in self.layout.places]
+        distinct = batch_size // parts * min(2, parts)
+        return self._feed.chunks(mine, first, STREAM_BATCHES, distinct)
+
     def _windows(
-        self, group: Sequence[runs.Run], starts: np.ndarray, stops: np.ndarray
+        self,
+        group: Sequence[runs.Run],
+        epoch_starts: np.ndarray,
+        starts: np.ndarray,
+        stops: np.ndarray,
     ) -> list[steps.Window]:
         """The steps of each run, and none for places without a run."""
         windows = [
-            _window(run, start, stop)
-            for run, start, stop in zip(group, starts, stops, strict=True)
+            _window(*each)
+            for each in zip(group, epoch_starts, starts, stops, strict=True)
         ]
         idle = windows[-1].replace(stop=np.int32(0))
         return windows + [idle] * (self.layout.group_size - len(group))
@@ -212,16 +249,22 @@ class Program:
 
         Rows of other utterances hold zeros.
         """
-        # A place without a run evaluates nothing.
-        segments = np.full((self.layout.group_size, self._eval_length), -1, np.int32)
-        for row, run in zip(segments, group, strict=False):
-            row[: len(run.eval_segments)] = run.eval_segments
-        sums = self._evaluate(
-            _variables(state), self._data, self.layout.place(list(segments))
-        )
+        sums = 0
+        for chunk in self._evaluation_chunks(group):
+            part = self._evaluate(_variables(state), chunk.data, chunk.indices)
+            sums = sums + self.layout.fetch(part)
         tested = self.dataset.utterance[self.dataset.testing]
-        counts = np.bincount(tested)[:, None]
-        return [total / counts for total in self.layout.fetch(sums)[: len(group)]]
+        return list(sums[: len(group)] / np.bincount(tested)[:, None])
+
+    def _evaluation_chunks(self, group: Sequence[runs.Run]) -> Iterator[feeds.Chunk]:
+        """The held-out segments; a place without a run has none."""
+        held_out = np.full((self.layout.group_size, self._eval_length), -1, np.int32)
+        for row, run in zip(held_out, group, strict=False):
+            row[: len(run.eval_segments)] = run.eval_segments
+        mine = [
+            held_out[k, part :: self.layout.parts] for k, part in self.layout.places
+        ]
+        return self._feed.chunks(mine, 0, STREAM_BATCHES * self._eval_batch_size, 1)
 
     def embeddings(self, state: steps.TrainState, utterances: np.ndarray) -> np.ndarray:
         """(n, features) of some utterances: the mean input of the classifier.
@@ -263,11 +306,12 @@ def _variables(state: steps.TrainState) -> dict:
     return {"params": state.params, "batch_stats": state.batch_stats}
 
 
-def _window(run: runs.Run, epoch_start: int, stop: int) -> steps.Window:
+def _window(run: runs.Run, epoch_start: int, start: int, stop: int) -> steps.Window:
     return steps.Window(
         seed=np.int32(run.seed),
         class_weights=run.class_weights,
         epoch_start=np.int32(epoch_start),
+        start=np.int32(start),
         stop=np.int32(stop),
         steps_per_epoch=np.int32(run.steps_per_epoch),
     )

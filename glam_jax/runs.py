@@ -151,9 +151,8 @@ def upsample(labels: np.ndarray, seed: int) -> np.ndarray:
     return copies
 
 
-def epoch_order(run: Run, epoch: int, length: int) -> np.ndarray:
-    """The run's training segments in an epoch's order, (seed, epoch)'s; then zeros."""
+def epoch_batches(run: Run, epoch: int, batch_size: int) -> np.ndarray:
+    """(steps, batch_size) the run's training segments in an epoch, by (seed, epoch)."""
     random = np.random.default_rng((run.seed, epoch))
-    order = np.zeros(length, np.int32)
-    order[: len(run.train_segments)] = random.permutation(run.train_segments)
-    return order
+    order = random.permutation(run.train_segments)
+    return order[: run.steps_per_epoch * batch_size].reshape(-1, batch_size)

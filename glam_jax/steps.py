@@ -34,7 +34,13 @@ class TrainState:
 
 @flax.struct.dataclass
 class Data:
-    """A data set on a device: see `input_pipeline.Dataset`."""
+    """Segments on a device.
+
+    Attributes:
+      features: (segments, frequency, time) float32.
+      utterance: (segments,) int32, the utterance of a segment.
+      labels: (segments,) int32.
+    """
 
     features: jax.Array
     utterance: jax.Array
@@ -49,6 +55,7 @@ class Window:
       seed: of the run.
       class_weights: (classes,) of the run's losses.
       epoch_start: the epoch's first step.
+      start: the step of the first pairs at hand.
       stop: the step to stop before.
       steps_per_epoch: of the run.
     """
@@ -56,6 +63,7 @@ class Window:
     seed: jax.Array
     class_weights: jax.Array
     epoch_start: jax.Array
+    start: jax.Array
     stop: jax.Array
     steps_per_epoch: jax.Array
 
@@ -117,20 +125,36 @@ def create_state(
     )
 
 
-def mixup(
-    seed: jax.Array, step: jax.Array, batch_size: int, alpha: float
-) -> tuple[jax.Array, jax.Array]:
-    """Draws a batch's mixing weight and partners from (seed, step).
+def mixing_weight(seed: jax.Array, step: jax.Array, alpha: float) -> jax.Array:
+    """The weight of a batch's examples against their partners' (paper, section 3.3).
 
-    Returns:
-      The weight of an example against its partner's, ~ Beta(alpha, alpha), and the
-      partners, a permutation of the batch (paper, section 3.3). Weight 1 for alpha 0.
+    Drawn from Beta(alpha, alpha) by (seed, step); 1 for alpha 0.
     """
-    weight_key, partner_key, _ = _step_keys(seed, step)
-    partners = jax.random.permutation(partner_key, batch_size)
     if alpha == 0:
-        return jnp.float32(1), partners
-    return jax.random.beta(weight_key, alpha, alpha), partners
+        return jnp.float32(1)
+    return jax.random.beta(_step_keys(seed, step)[0], alpha, alpha)
+
+
+def partners(seed: jax.Array, step: jax.Array, batch_size: int) -> jax.Array:
+    """(batch_size,) with whom a batch's examples are mixed: a permutation of it."""
+    return jax.random.permutation(_step_keys(seed, step)[1], batch_size)
+
+
+@jax.jit
+def pair(seed: jax.Array, first_step: jax.Array, batches: jax.Array) -> jax.Array:
+    """(steps, 2, batch_size) the batches of some steps, and their examples' partners.
+
+    Args:
+      seed: of the run.
+      first_step: of the batches.
+      batches: (steps, batch_size).
+    """
+    count, size = batches.shape
+    permutations = jax.vmap(lambda step: partners(seed, step, size))(
+        first_step + jnp.arange(count)
+    )
+    others = jnp.take_along_axis(batches, permutations, axis=1)
+    return jnp.stack([batches, others], axis=1)
 
 
 def dropout_key(seed: jax.Array, step: jax.Array) -> jax.Array:
@@ -161,7 +185,7 @@ def train_step(
     optimizer: optax.GradientTransformation,
     state: TrainState,
     data: Data,
-    batch: jax.Array,
+    pairs: jax.Array,
     window: Window,
 ) -> TrainState:
     """One step of mixup training on this device's part of a global batch.
@@ -171,21 +195,19 @@ def train_step(
       model: the network.
       optimizer: see `create_optimizer`.
       state: before the step.
-      data: the data set.
-      batch: (global batch size,) indices of segments.
+      data: segments.
+      pairs: (2, examples) indices of the segments of this device's part of the batch,
+        and of their partners.
       window: for the run's seed and the length of an epoch.
 
     Returns:
       The state after it, the same on all devices.
     """
-    weight, partners = mixup(window.seed, state.step, len(batch), config.mixup_alpha)
     axis = model.batch_axis
-    first = parallel.my_part(batch, axis)
-    second = parallel.my_part(batch[partners], axis)
-    x = weight * data.features[first] + (1 - weight) * data.features[second]
-    first_labels = data.labels[data.utterance[first]]
+    weight = mixing_weight(window.seed, state.step, config.mixup_alpha)
+    features, labels = data.features[pairs], data.labels[pairs]
+    x = weight * features[0] + (1 - weight) * features[1]
     x = x.astype(config.dtype)
-    second_labels = data.labels[data.utterance[second]]
 
     def loss_fn(params):
         logits, updates = model.apply(
@@ -196,8 +218,8 @@ def train_step(
             rngs={"dropout": dropout_key(window.seed, state.step)},
         )
         class_weights = window.class_weights
-        loss = weight * cross_entropy(logits, first_labels, class_weights, axis)
-        loss += (1 - weight) * cross_entropy(logits, second_labels, class_weights, axis)
+        loss = weight * cross_entropy(logits, labels[0], class_weights, axis)
+        loss += (1 - weight) * cross_entropy(logits, labels[1], class_weights, axis)
         return loss, updates["batch_stats"]
 
     (loss, batch_stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
@@ -224,22 +246,21 @@ def train_steps(
     optimizer: optax.GradientTransformation,
     state: TrainState,
     data: Data,
-    order: jax.Array,
+    pairs: jax.Array,
     window: Window,
 ) -> TrainState:
     """Trains up to step `window.stop` without the host; a non-finite loss ends it.
 
     Args:
-      order: the epoch's segments in the order of training.
+      pairs: (steps, 2, examples), from step `window.start` on; see `train_step`.
     """
 
     def unfinished(state):
         return (state.step < window.stop) & jnp.isfinite(state.loss_sum)
 
     def body(state):
-        start = (state.step - window.epoch_start) * config.batch_size
-        batch = lax.dynamic_slice_in_dim(order, start, config.batch_size)
-        return train_step(config, model, optimizer, state, data, batch, window)
+        step_pairs = pairs[state.step - window.start]
+        return train_step(config, model, optimizer, state, data, step_pairs, window)
 
     return lax.while_loop(unfinished, body, state)
 
@@ -284,6 +305,7 @@ def evaluate(
     config: ml_collections.ConfigDict,
     model: nn.Module,
     batch_size: int,
+    num_utterances: int,
     variables: dict,
     data: Data,
     segments: jax.Array,
@@ -293,24 +315,26 @@ def evaluate(
     Args:
       config: the recipe.
       model: the network.
-      batch_size: segments at a time, over all devices.
+      batch_size: segments at a time.
+      num_utterances: of the data set.
       variables: {'params', 'batch_stats'}.
-      data: the data set.
-      segments: indices of segments, then -1 up to a multiple of `batch_size`.
+      data: segments.
+      segments: indices of this device's segments, then -1 up to a multiple of
+        `batch_size`.
 
     Returns:
-      (utterances, classes); zero for an utterance without a segment here.
+      (utterances, classes) over all devices; zero for an utterance without a segment
+      here.
     """
     num_batches = (jnp.sum(segments >= 0) + batch_size - 1) // batch_size
 
     def body(i, logit_sums):
         batch = lax.dynamic_slice_in_dim(segments, i * batch_size, batch_size)
-        batch = parallel.my_part(batch, model.batch_axis)
         x = data.features[batch].astype(config.dtype)
         logits = model.apply(variables, x, train=False)
         logits = jnp.where(batch[:, None] >= 0, logits, 0)
         return logit_sums.at[data.utterance[batch]].add(logits)
 
-    logit_sums = jnp.zeros((len(data.labels), model.num_classes))
+    logit_sums = jnp.zeros((num_utterances, model.num_classes))
     logit_sums = lax.fori_loop(0, num_batches, body, logit_sums)
     return parallel.total(logit_sums, model.batch_axis)

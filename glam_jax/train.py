@@ -15,6 +15,7 @@ import scipy.special
 
 from glam_jax import (
     checkpoint,
+    feeds,
     input_pipeline,
     metrics,
     models,
@@ -117,7 +118,14 @@ def check(config: ml_collections.ConfigDict) -> None:
             raise ValueError(f"config.{key} must be at least 1, not {config[key]}")
     if config.num_folds < 2:
         raise ValueError(f"config.num_folds must be at least 2, not {config.num_folds}")
-    for key in ("num_runs", "seed", "mixup_alpha", "warmup_epochs", "runs_per_group"):
+    for key in (
+        "num_runs",
+        "seed",
+        "mixup_alpha",
+        "warmup_epochs",
+        "runs_per_group",
+        "input_workers",
+    ):
         if config[key] < 0:
             raise ValueError(f"config.{key} must not be negative, not {config[key]}")
     for key, names in (
@@ -126,6 +134,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         ("schedule", steps.SCHEDULES),
         ("protocol", splits.PROTOCOLS),
         ("parallel", parallel.MODES),
+        ("input", feeds.INPUTS),
         ("dtype", steps.DTYPES),
     ):
         if config[key] not in names:

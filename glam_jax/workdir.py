@@ -19,7 +19,13 @@ CHECKPOINTS = "checkpoints"
 REPORT = "report.json"
 EMBEDDING = "embedding.npz"
 # Fields of a config that say where and how, and do not change the numbers.
-WITHOUT_EFFECT = ("data_dir", "parallel", "runs_per_group")
+WITHOUT_EFFECT = (
+    "data_dir",
+    "parallel",
+    "runs_per_group",
+    "input",
+    "input_workers",
+)
 
 
 def write_atomically(path: pathlib.Path, text: str) -> None:

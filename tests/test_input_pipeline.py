@@ -122,3 +122,41 @@ def test_data_sets_of_different_utterances_are_refused(config, tmp_path):
     config.update(data_dir=str(tmp_path), test_hop=4000)
     with pytest.raises(ValueError, match="hold different utterances"):
         input_pipeline.load(config)
+
+
+def test_a_stream_reads_what_is_asked_for(config):
+    """In any order and any process; features hold one array no longer than a chunk."""
+    features = input_pipeline.load(config).features
+    everything = features.read_all()
+    assert everything.shape == features.shape
+    assert everything.nbytes == features.nbytes
+    order = np.random.default_rng(0).permutation(len(everything))
+    chunks = np.split(order[:90], 3)
+    for workers in (0, 1):
+        streamed = list(features.stream(chunks, workers))
+        np.testing.assert_array_equal(np.concatenate(streamed), everything[order[:90]])
+
+
+class Counting(list):
+    """Records that count how often each is read."""
+
+    def __init__(self, records):
+        super().__init__(records)
+        self.reads = []
+
+    def __getitem__(self, place):
+        self.reads.append(place)
+        return super().__getitem__(place)
+
+
+def test_only_the_records_of_these_segments_are_read_and_each_once():
+    counts = np.array([3, 1, 4])
+    source = Counting(
+        {"features": np.full((count, 2, 2), 10.0 * k) + np.arange(count)[:, None, None]}
+        for k, count in enumerate(counts)
+    )
+    records = [(source, place) for place in (2, 0, 1)]  # sorted by id, say
+    features = input_pipeline.Features(records, counts[[2, 0, 1]], (2, 2))
+    read = features[np.array([3, 4, 1, 6])]
+    np.testing.assert_array_equal(read[:, 0, 0], [23, 0, 21, 2])
+    assert sorted(source.reads) == [0, 2]

@@ -62,17 +62,18 @@ def test_two_runs_on_a_device_take_the_steps_of_one(platform, model_name):
         functools.partial(steps.create_state, model, optimizer, data.features.shape[1:])
     )
     random = np.random.default_rng(0)
-    orders = np.stack([random.permutation(32) for _ in range(2)]).astype(np.int32)
+    orders = [random.permutation(32).reshape(4, 8) for _ in range(2)]
+    pairs = np.stack([steps.pair(seed, 0, orders[seed]) for seed in (0, 1)])
     windows = [window(stop=2, seed=0), window(stop=4, seed=1, steps_per_epoch=3)]
     states = [create(seed) for seed in (0, 1)]
     mapped = parallel._over_runs(train, (False, True, False, False), platform)
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
     together = jax.jit(mapped)(
-        stacked, data, orders, jax.tree.map(lambda *w: np.stack(w), *windows)
+        stacked, data, pairs, jax.tree.map(lambda *w: np.stack(w), *windows)
     )
     alone = jax.jit(train)
     for k in range(2):
-        expected = alone(states[k], data, orders[k], windows[k])
+        expected = alone(states[k], data, pairs[k], windows[k])
         ours = jax.tree.map(lambda leaf, k=k: leaf[k], together)
         assert ours.step == windows[k].stop
         np.testing.assert_allclose(ours.loss_sum, expected.loss_sum, rtol=1e-5)

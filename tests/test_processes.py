@@ -26,7 +26,7 @@ def train_in_two_processes(config, folder):
     address = f"127.0.0.1:{free_port()}"
     fields = ("data_dir", "model", "segment", "hop", "test_hop", "batch_size")
     fields += ("num_runs", "num_epochs", "checkpoint_every")
-    fields += ("optimizer", "learning_rate")
+    fields += ("optimizer", "learning_rate", "input")
     command = [sys.executable, "-m", "glam_jax.main", "--config=configs/demo.py"]
     command += [f"--config.{name}={config[name]}" for name in fields]
     command += [f"--workdir={folder}", f"--coordinator={address}", "--num_processes=2"]
@@ -55,15 +55,19 @@ def rows(folder):
     return sorted(found, key=lambda row: (row["run"], row["epoch"]))
 
 
-@pytest.mark.parametrize("num_runs", [1, 5], ids=["data", "runs"])
-def test_two_processes_equal_one(config, tmp_path, num_runs):
+@pytest.mark.parametrize(
+    ("num_runs", "mode"), [(1, "stream"), (5, "resident")], ids=["data", "runs"]
+)
+def test_two_processes_equal_one(config, tmp_path, num_runs, mode):
     """A run whose batches all share, and five runs, two of them on one device.
 
+    In the first, each process reads its part of the batches from the records.
     With SGD: Adam divides small gradients by their size, and rounding with them.
     """
     config.update(model="mhcnn", num_runs=num_runs, optimizer="sgd", learning_rate=0.01)
     one, two = tmp_path / "one", tmp_path / "two"
     report = train.train_and_evaluate(config, str(one))
+    config.input = mode
     printed = train_in_two_processes(config, two)
     assert "4 x cpu in 2 processes" in printed
     for ours, theirs in zip(rows(two), rows(one), strict=True):

@@ -18,9 +18,10 @@ def recipe():
 
 
 def build(config, data, num_devices, function=steps.train_step, seed=0):
-    """A function of (state, batch or order, window), and a fresh state.
+    """A function of (state, batch or batches, window), and a fresh state.
 
-    The function trains one run whose batches so many devices share.
+    The function trains one run whose batches so many devices share; mixup's partners
+    come from `steps.pair`.
     """
     layout = parallel.Layout(
         tuple(jax.local_devices()[:num_devices]), parallel.AXIS, runs_per_device=1
@@ -34,9 +35,14 @@ def build(config, data, num_devices, function=steps.train_step, seed=0):
     shape = data.features.shape[1:]
     placed = layout.share(data)
 
-    def train(state, order, window):
+    def train(state, batches, window):
+        first = state.step
+        pairs = np.asarray(steps.pair(window.seed, first, np.atleast_2d(batches)))
+        pairs = pairs if np.ndim(batches) == 2 else pairs[0]
+        parts = np.split(pairs, num_devices, axis=-1)
+        window = window.replace(start=np.int32(first))
         state = mapped(
-            layout.place([state]), placed, layout.place([order]), layout.place([window])
+            layout.place([state]), placed, layout.feed(parts), layout.place([window])
         )
         for leaf in jax.tree.leaves(state):  # every device holds the same
             first, *others = [
@@ -55,6 +61,7 @@ def window(stop=1, seed=0, steps_per_epoch=1000, class_weights=(1, 1, 1, 1)):
         seed=np.int32(seed),
         class_weights=np.array(class_weights, np.float32),
         epoch_start=np.int32(0),
+        start=np.int32(0),
         stop=np.int32(stop),
         steps_per_epoch=np.int32(steps_per_epoch),
     )
@@ -78,9 +85,9 @@ def test_twelve_steps_follow_the_reference(recipe, monkeypatch):
         features, np.arange(len(features), dtype=np.int32), golden["labels"].ravel()
     )
     weights, partners = jax.numpy.array(golden["lam"]), jax.numpy.array(golden["perm"])
-    monkeypatch.setattr(
-        steps, "mixup", lambda seed, step, size, alpha: (weights[step], partners[step])
-    )
+    monkeypatch.setattr(steps, "mixing_weight", lambda seed, step, alpha: weights[step])
+    monkeypatch.setattr(steps, "partners", lambda seed, step, size: partners[step])
+    monkeypatch.setattr(steps, "pair", steps.pair.__wrapped__)  # not compiled before
     train_step, state = build(recipe, data, 1)
     state = state.replace(**reference("glam")[2])
     losses, total = [], 0.0
@@ -157,8 +164,8 @@ def test_sixteen_segments_can_be_learned_by_heart(recipe):
     recipe.batch_size = 16
     data = speech_like(16)
     train_steps, state = build(recipe, data, 1, steps.train_steps)
-    order = np.tile(np.arange(16, dtype=np.int32), 40)
-    state = train_steps(state, order, window(stop=40))
+    batches = np.tile(np.arange(16, dtype=np.int32), (40, 1))
+    state = train_steps(state, batches, window(stop=40))
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     logits = models.create_model("glam").apply(variables, data.features, train=False)
     np.testing.assert_array_equal(logits.argmax(axis=1), data.labels)
@@ -169,10 +176,10 @@ def test_a_loss_that_is_not_finite_ends_the_loop_at_its_step(recipe):
     data = speech_like(12)
     data.features[8:] = np.nan
     train_steps, state = build(recipe, data, 1, steps.train_steps)
-    order = np.arange(12, dtype=np.int32)
-    state = train_steps(state, order, window(stop=3))
+    batches = np.arange(12, dtype=np.int32).reshape(3, 4)
+    state = train_steps(state, batches, window(stop=3))
     assert state.step == 3
-    state = train_steps(state, order, window(stop=3))
+    state = train_steps(state, batches, window(stop=3))
     assert state.step == 3
     assert np.isnan(state.loss_sum)
 
@@ -185,43 +192,44 @@ def test_evaluation_sums_the_logits_of_each_utterance():
     variables = model.init(jax.random.key(0), data.features[:1], train=False)
     layout = parallel.Layout(tuple(jax.local_devices()[:4]), parallel.AXIS, 1)
     evaluate = layout.map(
-        functools.partial(steps.evaluate, iemocap.get_config(), model, 64),
+        functools.partial(steps.evaluate, iemocap.get_config(), model, 16, 30),
         shared=(False, True, False),
     )
     chosen = np.random.default_rng(0).permutation(100)[:70]
     segments = np.full(128, -1, np.int32)
     segments[:70] = chosen
-    sums = evaluate(
-        layout.place([variables]), layout.share(data), layout.place([segments])
-    )
+    parts = [segments[device::4] for device in range(4)]
+    sums = evaluate(layout.place([variables]), layout.share(data), layout.feed(parts))
     sums = layout.fetch(sums)[0]
     logits = np.asarray(model.apply(variables, data.features, train=False))
-    expected = np.zeros((100, 4))
+    expected = np.zeros((30, 4))
     for segment in chosen:
         expected[data.utterance[segment]] += logits[segment]
     np.testing.assert_allclose(sums, expected, atol=1e-5)
 
 
 def test_mixup_is_a_function_of_seed_and_step():
-    weight, partners = steps.mixup(0, 5, 32, 0.5)
-    again = steps.mixup(0, 5, 32, 0.5)
-    assert weight == again[0]
-    np.testing.assert_array_equal(partners, again[1])
-    np.testing.assert_array_equal(np.sort(partners), np.arange(32))
-    for other in (steps.mixup(0, 6, 32, 0.5), steps.mixup(1, 5, 32, 0.5)):
-        assert weight != other[0]
-        assert not np.array_equal(partners, other[1])
+    batches = np.random.default_rng(0).permutation(96).reshape(3, 32)
+    pairs = np.asarray(steps.pair(0, 5, batches))
+    np.testing.assert_array_equal(pairs[:, 0], batches)
+    np.testing.assert_array_equal(np.sort(pairs[:, 1]), np.sort(batches))
+    np.testing.assert_array_equal(pairs[1:], steps.pair(0, 6, batches[1:]))
+    weight = steps.mixing_weight(0, 5, 0.5)
+    assert weight == steps.mixing_weight(0, 5, 0.5)
+    for seed, step in ((0, 6), (1, 5)):
+        assert weight != steps.mixing_weight(seed, step, 0.5)
+        assert not np.array_equal(pairs, steps.pair(seed, step, batches))
 
 
 def test_mixing_weights_follow_the_beta_distribution():
-    draw = jax.jit(jax.vmap(lambda step: steps.mixup(0, step, 4, 0.5)[0]))
+    draw = jax.jit(jax.vmap(lambda step: steps.mixing_weight(0, step, 0.5)))
     weights = np.asarray(draw(np.arange(4000)))
     assert abs(weights.mean() - 0.5) < 0.03
     assert abs(weights.var() - 0.125) < 0.01  # of Beta(1/2, 1/2)
 
 
 def test_without_mixup_an_example_is_itself():
-    assert steps.mixup(0, 0, 8, 0.0)[0] == 1
+    assert steps.mixing_weight(0, 0, 0.0) == 1
 
 
 def rates(config, epochs, steps_per_epoch=10):

@@ -113,10 +113,12 @@ def test_sigterm_between_epochs_then_the_same_command_gives_the_same_numbers(
     assert rows(tmp_path) == rows(folder)
 
 
-def test_sigterm_within_an_epoch_then_the_same_command_gives_the_same_numbers(
+def test_sigterm_within_an_epoch_then_a_stream_gives_the_same_numbers(
     finished, tmp_path, monkeypatch
 ):
+    """It goes on in the middle of an epoch, with segments from the records."""
     config, folder, report = finished
+    config = config.copy_and_resolve_references()
     monkeypatch.setattr(program, "SECONDS_PER_CALL", 0.0)  # one step in a call
     monkeypatch.setattr(program, "FIRST_STEPS", 1)
     loss_sums = program.Program.loss_sums
@@ -132,6 +134,7 @@ def test_sigterm_within_an_epoch_then_the_same_command_gives_the_same_numbers(
             train.train_and_evaluate(config, str(tmp_path))
     assert not rows(tmp_path)
     assert (tmp_path / "checkpoints" / "run_000" / "6").is_dir()
+    config.input = "stream"
     assert train.train_and_evaluate(config, str(tmp_path)) == report
     assert rows(tmp_path) == rows(folder)
 
