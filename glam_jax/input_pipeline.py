@@ -74,6 +74,7 @@ class Features:
           segment_shape: (frequency, time).
         """
         self._records = records
+        self._counts = counts
         self._record = np.repeat(np.arange(len(counts)), counts)
         self._first = np.cumsum(counts) - counts
         self.shape = (len(self._record), *segment_shape)
@@ -95,6 +96,11 @@ class Features:
             in_record = source[place]["features"]
             features[rows] = in_record[indices[rows] - self._first[record]]
         return features
+
+    def repeated(self, copies: int) -> "Features":
+        """The same ones several times over, read from the same records."""
+        counts = np.tile(self._counts, copies)
+        return Features([*self._records] * copies, counts, self.shape[1:])
 
     def read_all(self) -> np.ndarray:
         """(segments, frequency, time) of all segments."""

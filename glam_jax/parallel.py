@@ -120,7 +120,7 @@ class Layout:
           The mapped function, whose results lie on the devices, see `fetch`.
         """
         return jax.pmap(
-            _over_runs(function, shared, self.devices[0].platform),
+            over_runs(function, shared, self.devices[0].platform),
             axis_name=AXIS,
             devices=self.devices if jax.process_count() == 1 else None,
             donate_argnums=tuple(donate),
@@ -221,7 +221,7 @@ def check_divisible(batch_size: int, layout: Layout) -> None:
         )
 
 
-def _over_runs(function: Callable, shared: Sequence[bool], platform: str) -> Callable:
+def over_runs(function: Callable, shared: Sequence[bool], platform: str) -> Callable:
     """Maps over the leading axis of one device's runs.
 
     On a CPU in turn: vmap turns convolutions into grouped ones, which took 3.7 s for a

@@ -66,7 +66,7 @@ def test_two_runs_on_a_device_take_the_steps_of_one(platform, model_name):
     pairs = np.stack([steps.pair(seed, 0, orders[seed]) for seed in (0, 1)])
     windows = [window(stop=2, seed=0), window(stop=4, seed=1, steps_per_epoch=3)]
     states = [create(seed) for seed in (0, 1)]
-    mapped = parallel._over_runs(train, (False, True, False, False), platform)
+    mapped = parallel.over_runs(train, (False, True, False, False), platform)
     stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
     together = jax.jit(mapped)(
         stacked, data, pairs, jax.tree.map(lambda *w: np.stack(w), *windows)

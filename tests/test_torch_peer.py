@@ -10,7 +10,7 @@ from glam_jax import models, steps, torch_weights
 
 torch = pytest.importorskip("torch")
 
-from glam_jax import torch_peer  # noqa: E402
+from glam_jax.benchmark import torch_peer  # noqa: E402
 
 BATCH = 8
 DATA = speech_like(2 * BATCH)
@@ -64,9 +64,10 @@ def test_two_steps_of_training_agree(peer, recipe):
     before = ours(peer)
     state = state.replace(**before)
     batches = np.arange(2 * BATCH, dtype=np.int32).reshape(2, BATCH)
-    mixup = jax.vmap(lambda i: steps.mixup(0, i, BATCH, recipe.mixup_alpha))
-    weights, partners = map(np.array, mixup(np.arange(2)))
-    labels = DATA.labels[DATA.utterance].astype(np.int64)
+    alpha = recipe.mixup_alpha
+    weights = np.array([steps.mixing_weight(0, step, alpha) for step in range(2)])
+    partners = np.array([steps.partners(0, step, BATCH) for step in range(2)])
+    labels = DATA.labels.astype(np.int64)
 
     def train_both(i):
         nonlocal state

@@ -1,0 +1,1 @@
+"""Speed and memory: on this machine, next to PyTorch, and compiled for others."""

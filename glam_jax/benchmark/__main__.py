@@ -1,0 +1,131 @@
+r"""Measures speed and memory, and prints them as a table. For example:
+
+  python -m glam_jax.benchmark --config=configs/emodb.py
+  python -m glam_jax.benchmark --config=configs/emodb.py --cases=speed --peer=torch
+  python -m glam_jax.benchmark --target=tpu:v5e:2x2
+  python -m glam_jax.benchmark --target=cuda
+
+On this machine (local), some steps of training and of inference are timed; the data set
+must be prepared. Other work on the machine disturbs: look at the load that is printed.
+For tpu and cuda the training step is compiled, without such a device.
+"""
+
+import os
+import pathlib
+import platform
+import re
+from collections.abc import Iterator
+
+import ml_collections
+from absl import app, flags, logging
+from ml_collections import config_flags
+
+from glam_jax import command
+
+CASES = ("speed", "runs", "devices", "segments", "preparation")
+
+_CONFIG = config_flags.DEFINE_config_file(
+    "config",
+    "configs/demo.py",
+    "Config file, with an argument after a colon.",
+    lock_config=True,
+)
+_TARGET = flags.DEFINE_string(
+    "target", "local", "local, tpu:TOPOLOGY such as tpu:v5e:2x2, or cuda."
+)
+_CASES = flags.DEFINE_multi_enum(
+    "cases",
+    list(CASES),
+    CASES,
+    "Of local: speed (one run), runs (1 ... 16 at once), devices (1 ... 4 virtual "
+    "ones, on a CPU), segments (1 ... 10 times as many, resident and streamed), "
+    "preparation (of the demo corpus). May be repeated.",
+)
+_MODELS = flags.DEFINE_list("models", [], "Of local: models (default: the config's).")
+_PEER = flags.DEFINE_enum("peer", None, ["torch"], "Times PyTorch too, in turn.")
+_REPEATS = flags.DEFINE_integer("repeats", 5, "Rounds measured.", lower_bound=1)
+_STEPS = flags.DEFINE_integer("steps", 8, "Training steps in a round.", 1)
+_OUT = flags.DEFINE_string("out", None, "File that receives the rows as JSON lines.")
+
+
+def local_rows(config: ml_collections.ConfigDict) -> Iterator:
+    """What the flags ask for, measured on this machine."""
+    from glam_jax.benchmark import local
+
+    count, repeats = _STEPS.value, _REPEATS.value
+    for model in _MODELS.value or [config.model]:
+        config.model = model
+        if _PEER.value:
+            yield from local.compared(config, count, repeats, _PEER.value)
+            continue
+        if "speed" in _CASES.value:
+            yield from local.speed(config, count, repeats)
+        for name, make in (
+            ("runs", local.over_runs),
+            ("devices", local.over_devices),
+            ("segments", local.over_segments),
+        ):
+            if name == "devices" and not local.is_cpu():
+                continue
+            if name in _CASES.value:
+                yield from local.timed(make(config, count), repeats)
+    if "preparation" in _CASES.value and not _PEER.value:
+        yield from local.preparation(repeats)
+
+
+def target_rows(config: ml_collections.ConfigDict, target: str) -> Iterator:
+    """What the flags ask for.
+
+    Raises:
+      ValueError: for a target that is none, or whose compiler is missing.
+    """
+    from glam_jax.benchmark import compiled
+
+    name, _, topology = target.partition(":")
+    if name == "tpu":
+        return compiled.tpu_rows(config, topology)
+    if target == "cuda":
+        return compiled.cuda_rows(config)
+    if target != "local":
+        raise ValueError(
+            f"no target {target!r}; there are local, tpu:TOPOLOGY and cuda"
+        )
+    return local_rows(config)
+
+
+def machine() -> str:
+    """Processor, cores, load and versions in words."""
+    import jax
+    import joblib
+
+    cpuinfo = pathlib.Path("/proc/cpuinfo")
+    text = cpuinfo.read_text() if cpuinfo.exists() else ""
+    name = re.search(r"model name\s*: (.*)", text)
+    return (
+        f"{name[1] if name else platform.processor()}, {joblib.cpu_count()} cores, "
+        f"load {os.getloadavg()[0]:.1f}; jax {jax.__version__}"
+    )
+
+
+def measure() -> None:
+    """Prints the table of the flags' target, and writes its rows."""
+    from glam_jax.benchmark import rows as rows_lib
+
+    print(machine(), flush=True)
+    rows = list(target_rows(_CONFIG.value, _TARGET.value))
+    print(f"\n{rows_lib.table(rows)}")
+    if _OUT.value:
+        from glam_jax import workdir
+
+        workdir.write_atomically(pathlib.Path(_OUT.value), rows_lib.json_lines(rows))
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) > 1:
+        raise app.UsageError(f"arguments not understood: {argv[1:]}")
+    logging.set_verbosity(logging.ERROR)
+    command.run(measure)
+
+
+if __name__ == "__main__":
+    app.run(main)
