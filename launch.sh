@@ -64,7 +64,7 @@ case ${1:-demo} in
     .venv/bin/python -m data_prep.build --corpus=demo
     .venv/bin/python -m glam_jax.main --config=configs/demo.py
     ;;
-  test) install test; shift; .venv/bin/python -m pytest "$@" ;;
+  test) install test; shift; .venv/bin/python -m pytest -n auto --dist worksteal "$@" ;;
   prepare) install; shift; exec .venv/bin/python -m data_prep.build "$@" ;;
   train) install; shift; exec .venv/bin/python -m glam_jax.main "$@" ;;
   reproduce) install; shift; exec .venv/bin/python -m glam_jax.reproduce "$@" ;;

@@ -23,8 +23,11 @@ DATA = pathlib.Path(__file__).parent / "data"
 @pytest.fixture(scope="session", autouse=True)
 def compile_once(tmp_path_factory):
     """A program compiled once in the session is not compiled again."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:  # the processes share what they compile
+        folder = folder.parent
     settings = {
-        "jax_compilation_cache_dir": str(tmp_path_factory.mktemp("jit")),
+        "jax_compilation_cache_dir": str(folder / "jit"),
         "jax_persistent_cache_min_compile_time_secs": 0.0,
     }
     for name, value in settings.items():
