@@ -1,12 +1,13 @@
 """Work shared out over the cores of this machine."""
 
-import concurrent.futures
 import multiprocessing
 import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any
 
 
@@ -23,16 +24,24 @@ def in_order(
 
     Yields:
       The results, in the order of the items.
+
+    Raises:
+      ChildProcessError: when something else ended a process.
     """
     if workers == 1:
         yield from map(function, items)
         return
     # Forked on Linux, which takes no time: a new interpreter imports for 2 s.
     method = "fork" if sys.platform == "linux" else None
-    with concurrent.futures.ProcessPoolExecutor(
-        workers, multiprocessing.get_context(method), _start
-    ) as pool:
-        yield from pool.map(function, items, chunksize=chunk)
+    try:
+        with ProcessPoolExecutor(
+            workers, multiprocessing.get_context(method), _start
+        ) as pool:
+            yield from pool.map(function, items, chunksize=chunk)
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            f"one of {workers} workers was killed; is memory short? Try --workers=1"
+        ) from error
 
 
 def _start() -> None:
