@@ -9,7 +9,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import weakref
 
 import numpy as np
@@ -584,7 +583,6 @@ signal_number = getattr(signal, sys.argv.pop(1))
 process = os.getpid()
 def record(utterance, config, record=builder.record):
     if utterance.id == "09a05Wb":
-        print(os.getpid(), flush=True)
         os.kill(process, signal_number)
     return record(utterance, config)
 builder.record = record
@@ -615,18 +613,8 @@ def test_a_killed_build_leaves_nothing_that_passes_for_finished(small, tmp_path)
 def test_workers_do_not_outlive_a_killed_build(small, tmp_path):
     settings = {"source": small, "data_dir": tmp_path / "data", **SHORT, "workers": 2}
     killed = run_script(KILLED_AT_THE_THIRD, "SIGKILL", corpus="emodb", **settings)
-    worker = killed.stdout.splitlines()[-1]
-    for _ in range(100):
-        if not is_running(worker):
-            return
-        time.sleep(0.1)
-    pytest.fail(f"worker {worker} still runs")
-
-
-def is_running(process: str) -> bool:
-    """Whether a process is there and is no zombie."""
-    status = subprocess.run(["ps", "-o", "stat=", process], capture_output=True)
-    return status.stdout.strip()[:1] not in (b"", b"Z")
+    # The output of a worker that was still there would be waited for.
+    assert killed.returncode == -signal.SIGKILL
 
 
 def test_a_killed_worker_ends_the_build_with_advice(small, tmp_path):
