@@ -16,13 +16,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 import joblib
 import tensorflow_datasets as tfds
 import tqdm
 from absl import app, flags, logging
 
-from data_prep import audio, builder, features
+from data_prep import audio, builder, features, processes
 from data_prep.corpora import (
     Corpus,
     Problem,
@@ -33,6 +34,9 @@ from data_prep.corpora import (
     iemocap,
     ravdess,
 )
+
+if TYPE_CHECKING:
+    import apache_beam
 
 # Files beside the records; the last two only where there is something to list.
 SUMMARY = "summary.txt"
@@ -72,6 +76,17 @@ flags.DEFINE_bool(
     f"Leave out what cannot be used, and list it in {LEFT_OUT} beside the records.",
 )
 flags.DEFINE_integer("workers", None, "Processes (default: one for each core).", 1)
+flags.DEFINE_string(
+    "beam_runner",
+    None,
+    "Compute the features as an Apache Beam pipeline on this runner (DirectRunner, "
+    "DataflowRunner, FlinkRunner, SparkRunner, ...) instead of in local processes.",
+)
+flags.DEFINE_list(
+    "beam_pipeline_options",
+    [],
+    "The runner's options, such as job_name=prepare,parallelism=8.",
+)
 flags.mark_flag_as_required("corpus")
 FLAGS = flags.FLAGS
 
@@ -108,9 +123,7 @@ def check_all(
       The recordings that can be used, all problems, and how many recordings were
       stored in which form other than 16 kHz mono.
     """
-    results = joblib.Parallel(n_jobs=workers, return_as="generator", batch_size=16)(
-        joblib.delayed(check)(utterance) for utterance in corpus.utterances
-    )
+    results = processes.in_order(check, corpus.utterances, workers, chunk=16)
     checked = list(
         tqdm.tqdm(
             results, "checking wavs", len(corpus.utterances), unit="utt", disable=None
@@ -243,10 +256,41 @@ def warn_of_counts(corpus: str, usable: list[Checked]) -> None:
         print(f"warning: {difference}")
 
 
+def beam_pipeline() -> "apache_beam.Pipeline | None":
+    """The pipeline to compute features in, where there is a --beam_runner.
+
+    Raises:
+      ValueError: when Apache Beam or what the runner needs is not installed, an option
+        is missing, or options come without a runner.
+    """
+    if not FLAGS.beam_runner:
+        if FLAGS.beam_pipeline_options:
+            raise ValueError("--beam_pipeline_options needs a --beam_runner")
+        return None
+    options = [f"runner={FLAGS.beam_runner}", *FLAGS.beam_pipeline_options]
+    try:
+        import apache_beam as beam  # large, and only this needs it
+        from apache_beam.options.pipeline_options import PipelineOptions
+
+        return beam.Pipeline(options=PipelineOptions([f"--{o}" for o in options]))
+    except ImportError as error:
+        raise ValueError(
+            f"--beam_runner={FLAGS.beam_runner} needs Apache Beam ({error}). "
+            "Install it: pip install -e .[beam]"
+        ) from error
+
+
 def prepare(
-    config: builder.SpeechEmotionConfig, workers: int
+    config: builder.SpeechEmotionConfig,
+    workers: int,
+    pipeline: "apache_beam.Pipeline | None",
 ) -> tuple[pathlib.Path, bool]:
     """Checks the corpus and writes the data set, unless it is there already.
+
+    Args:
+      config: what to prepare.
+      workers: processes that decode, and compute where there is no pipeline.
+      pipeline: computes instead.
 
     Returns:
       The data set's folder, and whether it was there.
@@ -283,7 +327,7 @@ def prepare(
     tfds.disable_progress_bar()  # the builder shows its own
     with contextlib.redirect_stdout(None):  # TFDS speaks of downloads
         builder.SpeechEmotion(
-            splits, config, data_dir, workers, notes
+            splits, config, data_dir, workers, notes, pipeline
         ).download_and_prepare()
     return folder, False
 
@@ -299,7 +343,8 @@ def build() -> None:
         pad_mode=FLAGS.pad_mode,
         emotions=tuple(FLAGS.emotions),
     )
-    folder, was_there = prepare(config, FLAGS.workers or joblib.cpu_count())
+    workers = FLAGS.workers or joblib.cpu_count()
+    folder, was_there = prepare(config, workers, beam_pipeline())
     print((folder / SUMMARY).read_text())
     if was_there:
         print(f"{folder} was prepared before; delete it to prepare it again.")
@@ -310,7 +355,8 @@ def build() -> None:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"arguments not understood: {argv[1:]}")
-    logging.set_verbosity(logging.ERROR)
+    # A job that runs elsewhere tells in its log where, and how far it is.
+    logging.set_verbosity(logging.INFO if FLAGS.beam_runner else logging.ERROR)
     # A killed job ends like Ctrl-C, so that neither half a data set nor workers stay.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:

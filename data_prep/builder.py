@@ -1,16 +1,26 @@
 """Utterances -> TFDS records of segments, one record for each utterance."""
 
 import dataclasses
+import functools
+import itertools
 import pathlib
-from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
-import joblib
 import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
+from array_record.python import array_record_module
+from tensorflow_datasets.core import dataset_builder
 
-from data_prep import audio, features
+from data_prep import audio, features, processes
 from data_prep.corpora import Utterance
+
+if TYPE_CHECKING:
+    import apache_beam
+
+# A file is one worker's task: enough of them to share out, not too many to open.
+_UTTERANCES_IN_FILE = 64
+_MOST_FILES = 512  # in a split
 
 
 @dataclasses.dataclass(eq=False)
@@ -47,10 +57,20 @@ class SpeechEmotionConfig(tfds.core.BuilderConfig):
         return features.extract(self.features, silence, self.pad_mode).shape[1:]
 
 
-class SpeechEmotion(tfds.core.GeneratorBasedBuilder):
+@dataclasses.dataclass(frozen=True)
+class File:
+    """Where to write the records of which utterances."""
+
+    path: pathlib.PurePath  # etils.epath.Path
+    utterances: list[Utterance]
+
+
+class SpeechEmotion(dataset_builder.FileReaderBuilder):
     """Segments of labelled speech.
 
     Records follow the order of the utterances, so that equal input gives equal records.
+    They are written record by record where they are computed: TFDS's own writers hold
+    a split in memory, and need TensorFlow for more than 1 GB.
     """
 
     VERSION = tfds.core.Version("1.1.0")
@@ -66,6 +86,7 @@ class SpeechEmotion(tfds.core.GeneratorBasedBuilder):
         data_dir: str | pathlib.Path,
         workers: int = 1,
         notes: dict[str, str] | None = None,
+        pipeline: "apache_beam.Pipeline | None" = None,
     ):
         """Sets up the builder; `download_and_prepare` then writes the files.
 
@@ -75,10 +96,12 @@ class SpeechEmotion(tfds.core.GeneratorBasedBuilder):
           data_dir: the folder of all data sets.
           workers: processes that compute features.
           notes: text files to leave beside the records, by file name.
+          pipeline: computes features where its runner says, instead of the workers.
         """
         self._utterances = splits
         self._workers = workers
         self._notes = notes or {}
+        self._pipeline = pipeline
         super().__init__(config=config, data_dir=data_dir, file_format="array_record")
 
     def _info(self) -> tfds.core.DatasetInfo:
@@ -109,26 +132,70 @@ class SpeechEmotion(tfds.core.GeneratorBasedBuilder):
             disable_shuffling=True,
         )
 
-    def _split_generators(self, dl_manager):
-        del dl_manager  # nothing is downloaded
+    def _download_and_prepare(self, dl_manager, download_config):
+        del dl_manager, download_config  # nothing is downloaded
         for name, text in self._notes.items():
             (self.data_path / name).write_text(text)  # data_path is not final yet
-        return {
-            split: self._generate_examples(split, utterances)
+        files = {
+            split: self._files(split, utterances)
             for split, utterances in self._utterances.items()
         }
+        self._write(list(itertools.chain(*files.values())))
+        self.info.set_splits(
+            tfds.core.SplitDict(
+                tfds.core.SplitInfo(
+                    name=split,
+                    shard_lengths=[len(file.utterances) for file in of_split],
+                    num_bytes=sum(file.path.stat().length for file in of_split),
+                    filename_template=self._get_filename_template(split),
+                )
+                for split, of_split in files.items()
+            )
+        )
 
-    def _generate_examples(
-        self, split: str, utterances: list[Utterance]
-    ) -> Iterator[tuple[int, dict]]:
-        in_order = joblib.Parallel(n_jobs=self._workers, return_as="generator")(
-            joblib.delayed(record)(utterance, self.builder_config)
-            for utterance in utterances
+    def _files(self, split: str, utterances: list[Utterance]) -> list[File]:
+        """Shares the utterances of a split out over files, in order."""
+        count = min(-(-len(utterances) // _UTTERANCES_IN_FILE), _MOST_FILES)
+        paths = self._get_filename_template(split).sharded_filepaths(count)
+        bounds = [len(utterances) * index // count for index in range(count + 1)]
+        return [
+            File(path, utterances[start:end])
+            for path, (start, end) in zip(
+                paths, itertools.pairwise(bounds), strict=True
+            )
+        ]
+
+    def _write(self, files: list[File]) -> None:
+        write = functools.partial(
+            write_file, config=self.builder_config, schema=self.info.features
         )
-        progress = tqdm.tqdm(
-            in_order, f"features, {split}", len(utterances), unit="utt", disable=None
-        )
-        yield from enumerate(progress)
+        if self._pipeline:
+            import apache_beam as beam  # large, and only this needs it
+
+            with self._pipeline as pipeline:
+                _ = pipeline | beam.Create(files) | beam.Reshuffle() | beam.Map(write)
+            return
+        total = sum(len(file.utterances) for file in files)
+        with tqdm.tqdm(None, "features", total, unit="utt", disable=None) as progress:
+            for written in processes.in_order(write, files, self._workers):
+                progress.update(written)
+
+
+def write_file(
+    file: File, config: SpeechEmotionConfig, schema: tfds.features.FeaturesDict
+) -> int:
+    """Computes and writes the records of a file, one after the other.
+
+    Returns:
+      How many they are.
+    """
+    with tfds.core.utils.incomplete_file(file.path) as path:
+        # Records are compressed one by one, so that any can be read by itself.
+        writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
+        for utterance in file.utterances:
+            writer.write(schema.serialize_example(record(utterance, config)))
+        writer.close()
+    return len(file.utterances)
 
 
 def record(utterance: Utterance, config: SpeechEmotionConfig) -> dict:

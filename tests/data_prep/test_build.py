@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import weakref
 
 import numpy as np
 import pytest
@@ -69,6 +70,16 @@ def only_data_set(data_dir: pathlib.Path) -> pathlib.Path:
     """The folder of the only data set that readers would find in a data folder."""
     (info,) = data_dir.rglob("dataset_info.json")
     return info.parent
+
+
+def assert_same_records(one: pathlib.Path, other: pathlib.Path) -> None:
+    """Compares two data sets bit for bit, in the order of their records."""
+    splits = tfds.builder_from_directory(one).info.splits
+    assert set(tfds.builder_from_directory(other).info.splits) == set(splits)
+    for split in splits:
+        for first, second in zip(read(one, split), read(other, split), strict=True):
+            assert first.pop("features").tobytes() == second.pop("features").tobytes()
+            assert first == second
 
 
 def read(folder: pathlib.Path, split: str = "train") -> list[dict]:
@@ -194,13 +205,100 @@ def test_a_second_call_says_so_and_changes_nothing(corpus, prepared):
     assert contents(data_dir) == before
 
 
+BUILD = "from absl import app\napp.run(build.main)"
+
+
 def test_two_workers_write_bit_for_bit_what_one_writes(corpus, prepared, tmp_path):
-    run(corpus="emodb", source=corpus, data_dir=tmp_path, workers=2)
-    one, two = read(prepared[1]), read(only_data_set(tmp_path))
-    assert len(one) == len(two)
-    for first, second in zip(one, two, strict=True):
-        assert first.pop("features").tobytes() == second.pop("features").tobytes()
-        assert first == second
+    # In a process of its own: with JAX in it, this one is not to be forked.
+    script = f"builder._UTTERANCES_IN_FILE = 2\n{BUILD}"
+    settings = {"corpus": "emodb", "source": corpus, "data_dir": tmp_path}
+    finished = run_script(script, **settings, workers=2)
+    assert (finished.returncode, finished.stderr) == (0, "")
+    folder = only_data_set(tmp_path)
+    assert tfds.builder_from_directory(folder).info.splits["train"].num_shards == 3
+    assert_same_records(prepared[1], folder)
+
+
+def test_only_one_utterance_is_held_in_memory(small, tmp_path, monkeypatch):
+    computed = []
+
+    def watched(*arguments):
+        assert [features for features in computed if features() is not None] == []
+        result = record(*arguments)
+        computed.append(weakref.ref(result["features"]))
+        return result
+
+    record = builder.record
+    monkeypatch.setattr(builder, "record", watched)
+    _, error = run(corpus="emodb", source=small, data_dir=tmp_path / "data", **SHORT)
+    assert (error, len(computed)) == ("", 4)
+
+
+@pytest.fixture(scope="module")
+def demo_corpus(tmp_path_factory):
+    """32 improvised and 16 scripted turns of the demo corpus."""
+    folder = tmp_path_factory.mktemp("demo") / "corpus"
+    demo.synthesise(folder, sessions=1, dialogues_per_session=3)
+    return folder
+
+
+BEAM = {
+    "beam_runner": "DirectRunner",
+    # Else DirectRunner first tries to download Prism, a runner written in Go.
+    "beam_pipeline_options": "prism_location=none",
+}
+
+
+def test_beam_gives_the_records_of_the_local_build(demo_corpus, tmp_path, monkeypatch):
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed: .[beam]")
+    monkeypatch.setattr(builder, "_UTTERANCES_IN_FILE", 5)
+    folders = []
+    for name, how in (("local", {}), ("beam", BEAM)):
+        settings = {"source": demo_corpus, "data_dir": tmp_path / name, **SHORT}
+        _, error = run(corpus="demo", **settings, **how)
+        assert error == ""
+        folders.append(only_data_set(tmp_path / name))
+    local, beam = folders
+    assert len(ids(beam, "impro")) == 32
+    assert len(list(beam.glob("*.array_record-*"))) == 7 + 4
+    assert_same_records(local, beam)
+    assert (beam / "summary.txt").read_text() == (local / "summary.txt").read_text()
+
+
+def test_beam_refuses_bad_files_too_or_leaves_them_out(damaged, tmp_path):
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed: .[beam]")
+    source, reasons = damaged
+    settings = {"source": source, "data_dir": tmp_path / "data", **SHORT, **BEAM}
+    _, error = run(corpus="emodb", **settings)
+    assert error.startswith("error: nothing was written")
+    assert not (tmp_path / "data").exists()
+    _, error = run(corpus="emodb", **settings, skip_bad="true")
+    assert error == ""
+    folder = only_data_set(tmp_path / "data")
+    assert ids(folder) == ["03a01Nc", "09a05Wb"]
+    assert all(path in (folder / "left_out.csv").read_text() for path in reasons)
+
+
+def test_without_apache_beam_its_installation_is_told_at_once(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "apache_beam", None)
+    settings = {"source": tmp_path / "not looked at", "data_dir": tmp_path / "data"}
+    printed, error = run(corpus="emodb", **settings, beam_runner="DirectRunner")
+    assert error.startswith("error: --beam_runner=DirectRunner needs Apache Beam")
+    assert error.endswith("Install it: pip install -e .[beam]")
+    assert printed == ""
+
+
+def test_a_runner_unknown_to_beam_is_refused_at_once(tmp_path):
+    pytest.importorskip("apache_beam", reason="Apache Beam is not installed: .[beam]")
+    settings = {"source": tmp_path / "not looked at", "data_dir": tmp_path / "data"}
+    _, error = run(corpus="emodb", **settings, beam_runner="NoRunner")
+    assert error.startswith("error: Unexpected pipeline runner: NoRunner.")
+
+
+def test_options_of_beam_without_a_runner_are_refused(small, tmp_path):
+    settings = {"source": small, "data_dir": tmp_path / "data"}
+    _, error = run(corpus="emodb", **settings, beam_pipeline_options="parallelism=2")
+    assert error == "error: --beam_pipeline_options needs a --beam_runner"
 
 
 def test_segments_pad_mode_and_emotions_are_chosen_by_flags(corpus, tmp_path):
@@ -381,9 +479,8 @@ def damaged(small):
 def test_bad_files_are_all_named_and_nothing_is_written(damaged, tmp_path):
     source, reasons = damaged
     data_dir = tmp_path / "data"
-    script = "from absl import app\napp.run(build.main)"
     settings = {"corpus": "emodb", "source": source, "data_dir": data_dir}
-    finished = run_script(script, **settings, workers=1)
+    finished = run_script(BUILD, **settings, workers=1)
     assert finished.returncode == 1
     for path, reason in reasons.items():
         assert f"  {path}: {reason}\n" in finished.stdout
@@ -480,21 +577,23 @@ def test_an_interrupted_build_leaves_nothing_and_can_be_repeated(
     assert len(ids(only_data_set(tmp_path / "data"))) == 4
 
 
-KILLED_AT_THE_THIRD = """
+KILLED_AT_THE_THIRD = f"""
 import os, signal
 signal_number = getattr(signal, sys.argv.pop(1))
+process = os.getpid()
 def record(utterance, config, record=builder.record):
     if utterance.id == "09a05Wb":
-        os.kill(os.getpid(), signal_number)
+        os.kill(process, signal_number)
     return record(utterance, config)
 builder.record = record
-from absl import app
-app.run(build.main)
+{BUILD}
 """
 
 
-def test_a_terminated_build_cleans_up(small, tmp_path):
-    settings = {"source": small, "data_dir": tmp_path / "data", **SHORT, "workers": 1}
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_terminated_build_cleans_up(small, tmp_path, workers):
+    settings = {"source": small, "data_dir": tmp_path / "data", **SHORT}
+    settings["workers"] = workers
     killed = run_script(KILLED_AT_THE_THIRD, "SIGTERM", corpus="emodb", **settings)
     assert (killed.returncode, killed.stderr) == (1, "interrupted\n")
     assert [p for p in (tmp_path / "data").rglob("*") if p.is_file()] == []
@@ -511,7 +610,23 @@ def test_a_killed_build_leaves_nothing_that_passes_for_finished(small, tmp_path)
     assert len(ids(only_data_set(tmp_path / "data"))) == 4
 
 
-def test_tensorflow_is_imported_neither_to_write_nor_to_read(small, tmp_path):
+def test_workers_do_not_outlive_a_killed_build(small, tmp_path):
+    settings = {"source": small, "data_dir": tmp_path / "data", **SHORT, "workers": 2}
+    killed = run_script(KILLED_AT_THE_THIRD, "SIGKILL", corpus="emodb", **settings)
+    # The output of a worker that was still there would be waited for.
+    assert killed.returncode == -signal.SIGKILL
+
+
+def test_a_killed_worker_ends_the_build_with_advice(small, tmp_path):
+    settings = {"source": small, "data_dir": tmp_path / "data", **SHORT, "workers": 2}
+    script = KILLED_AT_THE_THIRD.replace("os.kill(process", "os.kill(os.getpid()")
+    killed = run_script(script, "SIGKILL", corpus="emodb", **settings)
+    advice = "one of 2 workers was killed; is memory short? Try --workers=1"
+    assert (killed.returncode, killed.stderr) == (1, f"error: {advice}\n")
+    assert [p for p in (tmp_path / "data").rglob("*") if p.is_file()] == []
+
+
+def test_neither_tensorflow_nor_beam_is_imported_to_write_and_read(small, tmp_path):
     trap = tmp_path / "trap" / "tensorflow"
     trap.mkdir(parents=True)
     (trap / "__init__.py").write_text("raise SystemExit('tensorflow was imported')")
@@ -523,7 +638,7 @@ build.main(["build"])
 import tensorflow_datasets as tfds
 records = tfds.builder_from_directory({str(folder)!r}).as_data_source("train")
 print(len(records[0]), "fields")
-assert "tensorflow" not in sys.modules
+assert not {{"tensorflow", "apache_beam"}} & sys.modules.keys()
 """
     settings = {"source": small, "data_dir": tmp_path / "data", **SHORT, "workers": 1}
     finished = run_script(script, corpus="emodb", **settings)

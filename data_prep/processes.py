@@ -1,0 +1,56 @@
+"""Work shared out over the cores of this machine."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+
+def in_order(
+    function: Callable[[Any], Any], items: Iterable, workers: int, chunk: int = 1
+) -> Iterator:
+    """Applies a function to each item, like `map`, in several processes.
+
+    Args:
+      function: takes one item; it is pickled, as the items and the results are.
+      items: what to apply it to.
+      workers: processes; with one, the work is done in this process.
+      chunk: items that a process takes at a time.
+
+    Yields:
+      The results, in the order of the items.
+
+    Raises:
+      ChildProcessError: when something else ended a process.
+    """
+    if workers == 1:
+        yield from map(function, items)
+        return
+    # Forked on Linux, which takes no time: a new interpreter imports for 2 s.
+    method = "fork" if sys.platform == "linux" else None
+    try:
+        with ProcessPoolExecutor(
+            workers, multiprocessing.get_context(method), _start
+        ) as pool:
+            yield from pool.map(function, items, chunksize=chunk)
+    except BrokenProcessPool as error:
+        raise ChildProcessError(
+            f"one of {workers} workers was killed; is memory short? Try --workers=1"
+        ) from error
+
+
+def _start() -> None:
+    """Makes a worker end when its parent ends it, or is no more."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent alone
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    multiprocessing.parent_process().join()
+    os._exit(1)
