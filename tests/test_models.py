@@ -276,3 +276,52 @@ def test_area_attention_by_hand():
     attention = layers.AreaAttention(0.5)
     ours = attention.apply({}, x.reshape(1, 1, 2, 2), train=False)
     np.testing.assert_allclose(ours[0], expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("name", "runs"), [("glam", 2), ("glam_single_scale", 3), ("mhcnn", 3)]
+)
+def test_runs_joined_as_on_a_tpu_equal_runs_alone(name, runs, monkeypatch):
+    """Logits, gradients and statistics; three runs fill no lanes evenly."""
+    model = models.create_model(name)
+    x = jax.random.normal(KEY, (runs, 4, 7, 9))
+    create = jax.jit(lambda seed: model.init(jax.random.key(seed), x[0], train=False))
+    variables = [create(seed) for seed in range(runs)]
+    # BatchNorm's scales of both signs turn a maximum into a minimum.
+    variables = jax.tree.map(
+        lambda *leaves: (
+            jnp.stack(leaves)
+            * jnp.array([1, -1, 1])[:runs].reshape(-1, *[1] * leaves[0].ndim)
+        ),
+        *variables,
+    )
+
+    def loss(params, batch_stats, x):
+        logits, updates = model.apply(
+            {"params": params, "batch_stats": batch_stats},
+            x,
+            train=True,
+            mutable=["batch_stats"],
+        )
+        return (logits * jnp.arange(4)).sum(), (logits, updates)
+
+    step = jax.value_and_grad(loss, has_aux=True)
+    arguments = variables["params"], variables["batch_stats"], x
+    alone = [
+        jax.jit(step)(*jax.tree.map(lambda leaf, k=k: leaf[k], arguments))
+        for k in range(runs)
+    ]
+    on_tpu = []
+
+    def platform_dependent(*arguments, tpu=None, default, **others):
+        on_tpu.append(tpu)
+        return (tpu or default)(*arguments)
+
+    monkeypatch.setattr(jax.lax, "platform_dependent", platform_dependent)
+    together = jax.jit(jax.vmap(step))(*arguments)
+    assert any(on_tpu)
+    for k, expected in enumerate(alone):
+        ours = jax.tree.map(lambda leaf, k=k: leaf[k], together)
+        largest = max(np.abs(leaf).max() for leaf in jax.tree.leaves(expected))
+        for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-5 * largest)

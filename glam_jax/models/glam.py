@@ -31,24 +31,22 @@ class MultiScale(nn.Module):
         layers.check_shape(x, (2, 4), type(self).__name__)
 
         def norm_relu(x, name):
-            return nn.relu(layers.BatchNorm(self.batch_axis, name=name)(x, train))
+            norm = layers.BatchNorm(self.batch_axis, relu=True, name=name)
+            return norm(x, train)
 
-        def block(x, name):
-            return self.block(self.batch_axis, name=name)(x, train)
+        def block(x, name, pool=False):
+            return self.block(self.batch_axis, pool, name=name)(x, train)
 
         size = self.first_size
         x = x[..., None]
         along_frequency = layers.Conv(16, (size, 1), name="frequency_conv")(x)
         along_time = layers.Conv(16, (1, size), name="time_conv")(x)
-        x = jnp.concatenate(  # (batch, 2 frequency, time, 16)
-            [
-                norm_relu(along_frequency, "frequency_norm"),
-                norm_relu(along_time, "time_norm"),
-            ],
-            axis=1,
+        x = layers.stack_rows(  # (batch, 2 frequency, time, 16)
+            norm_relu(along_frequency, "frequency_norm"),
+            norm_relu(along_time, "time_norm"),
         )
-        x = layers.max_pool(block(x, "block1"))  # (batch, frequency, time/2, 32)
-        x = layers.max_pool(block(x, "block2"))  # (batch, frequency/2, time/4, 64)
+        x = block(x, "block1", pool=True)  # (batch, frequency, time/2, 32)
+        x = block(x, "block2", pool=True)  # (batch, frequency/2, time/4, 64)
         x = block(x, "block3")  # (batch, frequency/2, time/4, 128)
         x = norm_relu(layers.Conv(128, (5, 5), name="conv")(x), "norm")
 

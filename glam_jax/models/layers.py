@@ -12,6 +12,9 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from glam_jax import parallel
+from glam_jax.models import run_channels
+
 # Kaiming-uniform with a = sqrt(5), the default of PyTorch's Conv2d and Linear.
 kernel_init = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
@@ -30,13 +33,6 @@ def symmetric_uniform(bound: float) -> Callable:
     return init
 
 
-def _convolve(x: jax.Array, kernel: jax.Array, padding) -> jax.Array:
-    return lax.conv_general_dilated(
-        x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
-    )
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def convolve(x: jax.Array, kernel: jax.Array, padding) -> jax.Array:
     """Convolution whose gradients stay fast inside a loop on the CPU.
 
@@ -48,7 +44,15 @@ def convolve(x: jax.Array, kernel: jax.Array, padding) -> jax.Array:
     Returns:
       (batch, height, width, features), stride 1.
     """
-    return _convolve(x, kernel, padding)
+    return run_channels.differentiable(
+        functools.partial(run_channels.convolve_together, padding=padding),
+        lambda x, kernel: _convolve(x, kernel, padding),
+    )(x, kernel)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
+def _convolve(x, kernel, padding):
+    return run_channels.convolve(x, kernel, padding)
 
 
 def _convolve_forward(x, kernel, padding):
@@ -56,7 +60,6 @@ def _convolve_forward(x, kernel, padding):
 
 
 def _convolve_backward(padding, residuals, cotangent):
-    # Compiled for a TPU the default form moves less memory (3.7 against 4.4 GB a step).
     return lax.platform_dependent(
         *residuals,
         cotangent,
@@ -66,7 +69,9 @@ def _convolve_backward(padding, residuals, cotangent):
 
 
 def _default_gradients(padding, x, kernel, cotangent):
-    _, gradients = jax.vjp(lambda x, k: _convolve(x, k, padding), x, kernel)
+    _, gradients = jax.vjp(
+        lambda x, kernel: run_channels.convolve(x, kernel, padding), x, kernel
+    )
     return gradients(cotangent)
 
 
@@ -82,15 +87,93 @@ def _gradients_as_convolutions(padding, x, kernel, cotangent):
         (size - 1 - low, size - 1 - high)
         for size, (low, high) in zip((height, width), padding, strict=True)
     ]
-    x_gradient = _convolve(cotangent, kernel[::-1, ::-1].swapaxes(2, 3), full)
+    flipped = kernel[::-1, ::-1].swapaxes(2, 3)
+    x_gradient = run_channels.convolve(cotangent, flipped, full)
     # Channels play the batch, and examples the channels.
-    kernel_gradient = _convolve(
+    kernel_gradient = run_channels.convolve(
         x.transpose(3, 1, 2, 0), cotangent.transpose(1, 2, 0, 3), padding
     )
     return x_gradient, kernel_gradient.transpose(1, 2, 0, 3)
 
 
-convolve.defvjp(_convolve_forward, _convolve_backward)
+_convolve.defvjp(_convolve_forward, _convolve_backward)
+
+
+def convolve_scales(
+    x: jax.Array,
+    fine: tuple[jax.Array, jax.Array],
+    coarse: tuple[jax.Array, jax.Array],
+    residual: bool,
+) -> jax.Array:
+    """A 3x3 and a 5x5 convolution, one after the other along the features.
+
+    Args:
+      x: (batch, height, width, channels).
+      fine: the kernel and the bias of the 3x3 convolution, with as many features.
+      coarse: of the 5x5 one.
+      residual: whether x is added to each.
+
+    Returns:
+      (batch, height, width, 2 channels).
+    """
+
+    def apart(x, fine, coarse):
+        results = [
+            _convolve(x, kernel, ((border, border),) * 2) + bias
+            for border, (kernel, bias) in ((1, fine), (2, coarse))
+        ]
+        if residual:
+            results = [result + x for result in results]
+        return jnp.concatenate(results, axis=-1)
+
+    def together(x, fine, coarse):
+        # As one convolution: x is read, and the result written, once.
+        border = ((0, 0), (1, 1), (1, 1), (0, 0), (0, 0))
+        kernel = jnp.concatenate([jnp.pad(fine[0], border), coarse[0]], axis=-1)
+        y = run_channels.convolve_together(x, kernel, ((2, 2), (2, 2)))
+        y = _add_together(y, jnp.concatenate([fine[1], coarse[1]], axis=-1))
+        return _add_twice_together(y, x) if residual else y
+
+    return run_channels.differentiable(together, apart)(x, fine, coarse)
+
+
+_add_together = run_channels.as_channels(jnp.add)
+
+
+def add(x: jax.Array, y: jax.Array) -> jax.Array:
+    """The sum of two arrays, or of one and a vector of its channels."""
+    return run_channels.differentiable(_add_together, jnp.add)(x, y)
+
+
+def add_twice(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Adds y to both halves of the channels of x."""
+
+    def apart(x, y):
+        return x + jnp.concatenate([y, y], axis=-1)
+
+    return run_channels.differentiable(_add_twice_together, apart)(x, y)
+
+
+def _add_twice_together(x, y):
+    # A product with ones and zeros moves y along the lanes, and in full precision
+    # changes no digit.
+    runs, channels = len(y), y.shape[-1]
+    kernel = jnp.tile(jnp.eye(channels, dtype=y.dtype), (runs, 1, 1, 1, 2))
+    doubled = run_channels.convolve_together(
+        y, kernel, ((0, 0), (0, 0)), lax.Precision.HIGHEST
+    )
+    return _add_together(x, doubled)
+
+
+def stack_rows(first: jax.Array, second: jax.Array) -> jax.Array:
+    """Joins two (batch, height, width, channels) along the height."""
+
+    def join(first, second):
+        return jnp.concatenate([first, second], axis=1)
+
+    return run_channels.differentiable(run_channels.as_channels(join), join)(
+        first, second
+    )
 
 
 class Conv(nn.Module):
@@ -108,7 +191,8 @@ class Conv(nn.Module):
     padding: tuple[tuple[int, int], tuple[int, int]] | None = None
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def weights(self, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """The kernel and the bias for an input, in its precision."""
         height, width = self.kernel_size
         channels = x.shape[-1]
         kernel = self.param(
@@ -117,9 +201,13 @@ class Conv(nn.Module):
         bias = self.param(
             "bias", bias_init(height * width * channels), (self.features,)
         )
+        return kernel.astype(x.dtype), bias.astype(x.dtype)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        height, width = self.kernel_size
         same = ((height // 2, height // 2), (width // 2, width // 2))
-        kernel, bias = kernel.astype(x.dtype), bias.astype(x.dtype)
-        return convolve(x, kernel, self.padding or same) + bias
+        kernel, bias = self.weights(x)
+        return add(convolve(x, kernel, self.padding or same), bias)
 
 
 class Dense(nn.Module):
@@ -143,9 +231,13 @@ class BatchNorm(nn.Module):
 
     Attributes:
       axis: name of the mapped axis that the batch is split over, None for none.
+      relu: whether relu follows.
+      pool: whether relu and `max_pool` follow.
     """
 
     axis: str | None = None
+    relu: bool = False
+    pool: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
@@ -154,28 +246,142 @@ class BatchNorm(nn.Module):
         bias = self.param("bias", nn.initializers.zeros, (channels,))
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (channels,))
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
-        precision, x = x.dtype, x.astype(jnp.float32)
-        if train:
-            mean = self._mean_over_batch(x)
-            var = self._mean_over_batch(jnp.square(x - mean))
-            if not self.is_initializing():
-                count = x.size // channels * self._num_devices()
-                unbiased = var * count / (count - 1)
-                running_mean.value = 0.9 * running_mean.value + 0.1 * mean
-                running_var.value = 0.9 * running_var.value + 0.1 * unbiased
-        else:
-            mean, var = running_mean.value, running_var.value
-        y = (x - mean) * (lax.rsqrt(var + 1e-5) * scale) + bias
-        return y.astype(precision)
-
-    def _mean_over_batch(self, x: jax.Array) -> jax.Array:
-        mean = x.mean(range(x.ndim - 1))
-        if self.axis is None or self.is_initializing():
-            return mean
-        return lax.pmean(mean, self.axis)
+        if train and not self.is_initializing():
+            y, mean, var = normalise(
+                x, scale, bias, running_mean.value, self.axis, self.relu, self.pool
+            )
+            count = x.size // channels * self._num_devices()
+            unbiased = var * count / (count - 1)
+            running_mean.value = 0.9 * running_mean.value + 0.1 * mean
+            running_var.value = 0.9 * running_var.value + 0.1 * unbiased
+            return y
+        y = x.astype(jnp.float32) - running_mean.value
+        y = y * (lax.rsqrt(running_var.value + 1e-5) * scale) + bias
+        y = nn.relu(y) if self.relu or self.pool else y
+        y = max_pool(y) if self.pool else y
+        return y.astype(x.dtype)
 
     def _num_devices(self) -> int:
         return 1 if self.axis is None else lax.axis_size(self.axis)
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(4, 5, 6))
+def normalise(
+    x: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    guess: jax.Array,
+    axis: str | None,
+    relu: bool,
+    pool: bool,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalises by the batch; relu and 2x2 maximum may follow.
+
+    All in one function, for few passes over x: the maximum is taken before the rest is
+    computed, and the backward pass keeps x in its own precision and where the maxima
+    were. The statistics have no gradient.
+
+    Args:
+      x: (..., channels).
+      scale: (channels,).
+      bias: (channels,).
+      guess: (channels,) of about the mean.
+      axis: name of the mapped axis that the batch is split over, None for none.
+      relu: whether relu follows.
+      pool: whether relu and `max_pool` follow.
+
+    Returns:
+      The result, and mean and (biased) variance of the global batch.
+    """
+    return _normalise_forward(x, scale, bias, guess, axis, relu, pool)[0]
+
+
+def _normalise_forward(x, scale, bias, guess, axis, relu, pool):
+    def forward(moments, x, scale, bias, guess):
+        mean, var = moments(x.astype(jnp.float32), guess, axis)
+        kept, place = _extremes(x, scale) if pool else (x, None)
+        y = (kept.astype(jnp.float32) - mean) * (lax.rsqrt(var + 1e-5) * scale) + bias
+        y = nn.relu(y) if relu or pool else y
+        return y.astype(x.dtype), mean, var, kept, place
+
+    y, mean, var, kept, place = run_channels.joined(
+        run_channels.as_channels(functools.partial(forward, _moments_in_one_pass)),
+        functools.partial(forward, _moments),
+    )(x, scale, bias, guess)
+    return (y, mean, var), (x, scale, bias, mean, var, kept, place)
+
+
+def _normalise_backward(axis, relu, pool, residuals, cotangents):
+    def backward(x, scale, bias, mean, var, kept, cotangent, *place):
+        deviation = lax.rsqrt(var + 1e-5)
+
+        def normal(x):
+            return (x.astype(jnp.float32) - mean) * deviation
+
+        if relu or pool:
+            cotangent = jnp.where(normal(kept) * scale + bias > 0, cotangent, 0)
+        gradient = cotangent.astype(jnp.float32)
+        batch = tuple(range(x.ndim - 1))
+        scale_gradient = (gradient * normal(kept)).sum(batch)
+        bias_gradient = gradient.sum(batch)
+        count = x.size // x.shape[-1]
+        means = scale_gradient / count, bias_gradient / count
+        along, constant = parallel.mean(means, axis)
+        if pool:
+            cotangent = _spread(cotangent, *place, x.shape)
+        gradient = cotangent.astype(jnp.float32) - constant - normal(x) * along
+        x_gradient = (gradient * (deviation * scale)).astype(x.dtype)
+        return x_gradient, scale_gradient, bias_gradient
+
+    x, scale, bias, mean, var, kept, place = residuals
+    place = () if place is None else (place,)
+    backward = run_channels.joined(run_channels.as_channels(backward), backward)
+    gradients = backward(x, scale, bias, mean, var, kept, cotangents[0], *place)
+    return *gradients, jnp.zeros_like(mean)
+
+
+normalise.defvjp(_normalise_forward, _normalise_backward)
+
+
+def _moments(x, guess, axis):
+    """Mean and variance of the global batch."""
+    del guess
+    batch = tuple(range(x.ndim - 1))
+    mean = parallel.mean(x.mean(batch), axis)
+    return mean, parallel.mean(jnp.square(x - mean).mean(batch), axis)
+
+
+def _moments_in_one_pass(x, guess, axis):
+    """The same from the difference to about the mean, whose squares lose few digits."""
+    batch = tuple(range(x.ndim - 1))
+    x = x - guess
+    mean, square = parallel.mean((x.mean(batch), jnp.square(x).mean(batch)), axis)
+    return mean + guess, jnp.maximum(square - jnp.square(mean), 0)
+
+
+def _extremes(x, scale):
+    """The values of x with the largest `scale * x` of 2x2, and their places, 0 to 3."""
+    height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    sign = jnp.where(scale < 0, -1, 1).astype(x.dtype)
+    largest = x[:, :height:2, :width:2]
+    place = jnp.zeros(largest.shape, jnp.int8)
+    for row, column in ((0, 1), (1, 0), (1, 1)):
+        candidate = x[:, row:height:2, column:width:2]
+        larger = sign * candidate > sign * largest
+        place = jnp.where(larger, jnp.int8(2 * row + column), place)
+        largest = jnp.where(larger, candidate, largest)
+    return largest, place
+
+
+def _spread(x, place, shape):
+    """Puts what was taken by `_extremes` back at its place in an array of zeros."""
+    batch, height, width, channels = shape
+    odd = ((0, 0), (0, height % 2), (0, width % 2), (0, 0))
+    x, place = jnp.pad(x, odd), jnp.pad(place, odd)
+    at = place[:, :, None, :, None] == jnp.arange(4, dtype=jnp.int8).reshape(2, 1, 2, 1)
+    x = jnp.where(at, x[:, :, None, :, None], 0)
+    x = x.reshape(batch, height + height % 2, width + width % 2, channels)
+    return x[:, :height, :width]
 
 
 def max_pool(x: jax.Array) -> jax.Array:
@@ -219,17 +425,18 @@ class MultiScaleBlock(nn.Module):
     """
 
     batch_axis: str | None = None
+    pool: bool = False
     residual: bool = True
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         channels = x.shape[-1]
-        fine = Conv(channels, (3, 3), name="conv3")(x)
-        coarse = Conv(channels, (5, 5), name="conv5")(x)
-        if self.residual:
-            fine, coarse = fine + x, coarse + x
-        x = jnp.concatenate([fine, coarse], axis=-1)
-        return nn.relu(BatchNorm(self.batch_axis, name="norm")(x, train))
+        fine = Conv(channels, (3, 3), name="conv3").weights(x)
+        coarse = Conv(channels, (5, 5), name="conv5").weights(x)
+        y = convolve_scales(x, fine, coarse, self.residual)
+        return BatchNorm(self.batch_axis, relu=True, pool=self.pool, name="norm")(
+            y, train
+        )
 
 
 class SingleScaleBlock(nn.Module):
@@ -239,12 +446,15 @@ class SingleScaleBlock(nn.Module):
     """
 
     batch_axis: str | None = None
+    pool: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        doubled = jnp.concatenate([x, x], axis=-1)
-        x = Conv(2 * x.shape[-1], (3, 3), name="conv3")(x) + doubled
-        return nn.relu(BatchNorm(self.batch_axis, name="norm")(x, train))
+        y = Conv(2 * x.shape[-1], (3, 3), name="conv3")(x)
+        y = add_twice(y, x)
+        return BatchNorm(self.batch_axis, relu=True, pool=self.pool, name="norm")(
+            y, train
+        )
 
 
 class GlobalAwareBlock(nn.Module):
