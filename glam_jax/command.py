@@ -12,6 +12,7 @@ def run(train: Callable[[], None]) -> None:
     from glam_jax import parallel  # importing JAX takes seconds
     from glam_jax import train as train_lib
 
+    parallel.use_cpu_cores()
     parallel.use_compilation_cache()
     try:
         train()

@@ -2,8 +2,13 @@
 
 import functools
 import json
+import math
+import os
+import subprocess
+import sys
 
 import jax
+import joblib
 import numpy as np
 import pytest
 from conftest import shorten
@@ -93,6 +98,19 @@ def test_compiled_programs_are_kept_in_the_users_cache_folder(tmp_path, monkeypa
         assert jax.config.jax_compilation_cache_dir == folder
     finally:
         jax.config.update("jax_compilation_cache_dir", kept)
+
+
+@pytest.mark.parametrize("chosen", [None, 3])
+def test_cores_are_devices_unless_the_user_says_how_many(chosen):
+    script = (
+        "import jax; from glam_jax import parallel; parallel.use_cpu_cores(); "
+        "print(jax.device_count())"
+    )
+    environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    environment |= {"JAX_NUM_CPU_DEVICES": str(chosen)} if chosen else {}
+    printed = subprocess.check_output([sys.executable, "-c", script], env=environment)
+    cores = 2 ** int(math.log2(min(joblib.cpu_count(), 8)))
+    assert int(printed) == (chosen or cores)
 
 
 def rows(folder):

@@ -44,7 +44,7 @@ class Case:
       config: of the training, of which the first group of runs is taken.
       steps: of an epoch.
       copies: how often the data set's utterances are repeated.
-      devices: virtual ones, on a CPU.
+      devices: virtual ones, on a CPU; None for as many as in a training.
       peer: '' for our program, or torch.
     """
 
@@ -52,7 +52,7 @@ class Case:
     config: ml_collections.ConfigDict
     steps: int
     copies: int = 1
-    devices: int = 1
+    devices: int | None = None
     peer: str = ""
 
 
@@ -65,16 +65,9 @@ def varied(config: ml_collections.ConfigDict, steps: int, name: str, **changes) 
 
 
 def over_runs(config: ml_collections.ConfigDict, steps: int) -> list[Case]:
-    """Runs at once on one device."""
+    """Runs at once on all devices."""
     return [
-        varied(
-            config,
-            steps,
-            f"runs={count}",
-            num_runs=count,
-            runs_per_group=count,
-            parallel="runs",
-        )
+        varied(config, steps, f"runs={count}", num_runs=count, runs_per_group=count)
         for count in RUNS
     ]
 
@@ -230,7 +223,7 @@ def _begin(case: Case) -> float:
     global _subject
     parallel.use_compilation_cache()
     start = time.perf_counter()
-    jax.config.update("jax_num_cpu_devices", case.devices)
+    parallel.use_cpu_cores(case.devices)
     _subject = {"": Ours, "torch": Torch}[case.peer](case)
     return time.perf_counter() - start
 
@@ -335,6 +328,7 @@ def _flops_per_step(config: ml_collections.ConfigDict) -> float:
 
 
 def _product_rates(dtype: str, repeats: int) -> tuple[float, ...]:
+    parallel.use_cpu_cores(1)  # of which all threads share a product
     x = jnp.ones((PRODUCT_SIZE, PRODUCT_SIZE), dtype)
     multiply = jax.jit(jnp.matmul)
     multiply(x, x).block_until_ready()
