@@ -12,7 +12,8 @@ import tqdm
 
 from glam_jax import feeds, input_pipeline, models, parallel, runs, steps
 
-EVAL_BATCH_SIZE = 64
+EVAL_BATCH_SIZE = 64  # on a device
+CPU_EVAL_BATCH_SIZE = 8  # stays in a core's cache: 11 % faster than 32 on two cores
 FIRST_STEPS = 8  # in the first call; then as many as SECONDS_PER_CALL allow
 SECONDS_PER_CALL = 10.0  # after which the host looks whether to stop
 STREAM_BATCHES = 8  # in a chunk
@@ -63,7 +64,8 @@ class Program:
             self._feed = feeds.Stream(dataset, self.layout, config.input_workers)
         else:
             self._feed = feeds.Resident(dataset, self.layout)
-        self._eval_batch_size = max(EVAL_BATCH_SIZE // self.layout.parts, 1)
+        on_cpu = self.layout.devices[0].platform == "cpu"
+        self._eval_batch_size = CPU_EVAL_BATCH_SIZE if on_cpu else EVAL_BATCH_SIZE
         self._max_steps = max(run.steps_per_epoch for run in all_runs)
         longest = max(len(run.eval_segments) for run in all_runs)
         self._eval_length = _round_up(
@@ -285,7 +287,7 @@ class Program:
             return collected["intermediates"]["embedding"][0]
 
         segments = self.dataset.testing_segments(utterances)
-        size = EVAL_BATCH_SIZE
+        size = self._eval_batch_size
         sums = counts = 0
         for start in range(0, len(segments), size):
             # The last batch is filled up, so that one compilation serves all.

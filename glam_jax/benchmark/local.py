@@ -186,7 +186,8 @@ class Torch:
     def infer(self, epoch: int) -> int:
         del epoch
         segments = self._run.eval_segments
-        self._peer.predict(self._features, segments, program.EVAL_BATCH_SIZE)
+        batch_size = jax.local_device_count() * program.CPU_EVAL_BATCH_SIZE  # as ours
+        self._peer.predict(self._features, segments, batch_size)
         return len(segments)
 
 

@@ -52,7 +52,35 @@ def convolve(x: jax.Array, kernel: jax.Array, padding) -> jax.Array:
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
 def _convolve(x, kernel, padding):
-    return run_channels.convolve(x, kernel, padding)
+    return lax.platform_dependent(
+        x,
+        kernel,
+        cpu=functools.partial(_convolve_in_pairs, padding=padding),
+        default=functools.partial(run_channels.convolve, padding=padding),
+    )
+
+
+def _convolve_in_pairs(x, kernel, padding):
+    """The same; where features are few, those of two columns are computed at once.
+
+    On a CPU XLA is nearly twice as fast with 32 features as with 16: for GLAM's first
+    5x5 kernel 10.5 ms become 7.5, and the kernels before it take a fourth.
+    """
+    if kernel.shape[-1] > 16:
+        return run_channels.convolve(x, kernel, padding)
+    first, second = (
+        jnp.pad(kernel, ((0, 0), (shift, 1 - shift), (0, 0), (0, 0)))
+        for shift in (0, 1)
+    )
+    rows, (left, right) = padding
+    width = x.shape[2] + left + right - kernel.shape[1] + 1
+    y = run_channels.convolve(
+        x,
+        jnp.concatenate([first, second], axis=-1),
+        (rows, (left, right + width % 2)),
+        strides=(1, 2),
+    )
+    return y.reshape(*y.shape[:2], -1, kernel.shape[-1])[:, :, :width]
 
 
 def _convolve_forward(x, kernel, padding):
@@ -88,7 +116,7 @@ def _gradients_as_convolutions(padding, x, kernel, cotangent):
         for size, (low, high) in zip((height, width), padding, strict=True)
     ]
     flipped = kernel[::-1, ::-1].swapaxes(2, 3)
-    x_gradient = run_channels.convolve(cotangent, flipped, full)
+    x_gradient = _convolve_in_pairs(cotangent, flipped, full)
     # Channels play the batch, and examples the channels.
     kernel_gradient = run_channels.convolve(
         x.transpose(3, 1, 2, 0), cotangent.transpose(1, 2, 0, 3), padding
@@ -220,7 +248,9 @@ class Dense(nn.Module):
         fan_in = x.shape[-1]
         kernel = self.param("kernel", kernel_init, (fan_in, self.features))
         bias = self.param("bias", bias_init(fan_in), (self.features,))
-        return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
+        # As one matrix: the kernel's gradient takes twice as long on a CPU otherwise.
+        y = x.reshape(-1, fan_in) @ kernel.astype(x.dtype)
+        return y.reshape(*x.shape[:-1], self.features) + bias.astype(x.dtype)
 
 
 class BatchNorm(nn.Module):
@@ -473,9 +503,7 @@ class GlobalAwareBlock(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         positions = x.shape[-1]
         y = nn.LayerNorm(epsilon=1e-5, dtype=x.dtype, name="norm")(x)
-        y = nn.gelu(
-            Dense(self.expansion * positions, name="expand")(y), approximate=False
-        )
+        y = gelu(Dense(self.expansion * positions, name="expand")(y))
         value, gate = jnp.split(y, 2, axis=-1)
         y = value * nn.tanh(TokenMixing(name="gate")(gate))
         return x + Dense(positions, name="project")(y)
@@ -495,6 +523,11 @@ class TokenMixing(nn.Module):
         bias = self.param("bias", nn.initializers.ones, (tokens,))
         kernel, bias = kernel.astype(x.dtype), bias.astype(x.dtype)
         return jnp.einsum("mn,bnf->bmf", kernel, x) + bias[:, None]
+
+
+def gelu(x: jax.Array) -> jax.Array:
+    """The exact GELU as PyTorch writes it; nn.gelu's erfc takes ten times as long."""
+    return 0.5 * x * (1 + lax.erf(x * 0.5**0.5))
 
 
 def softmax(x: jax.Array) -> jax.Array:

@@ -84,12 +84,13 @@ def convolve(
     padding,
     precision: lax.Precision | None = None,
     groups: int = 1,
+    strides: tuple[int, int] = (1, 1),
 ) -> jax.Array:
-    """Convolution of (batch, height, width, channels), with stride 1."""
+    """Convolution of (batch, height, width, channels)."""
     return lax.conv_general_dilated(
         x,
         kernel,
-        (1, 1),
+        strides,
         padding,
         dimension_numbers=("NHWC", "HWIO", "NHWC"),
         feature_group_count=groups,
