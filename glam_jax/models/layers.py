@@ -248,9 +248,25 @@ class Dense(nn.Module):
         fan_in = x.shape[-1]
         kernel = self.param("kernel", kernel_init, (fan_in, self.features))
         bias = self.param("bias", bias_init(fan_in), (self.features,))
-        # As one matrix: the kernel's gradient takes twice as long on a CPU otherwise.
-        y = x.reshape(-1, fan_in) @ kernel.astype(x.dtype)
-        return y.reshape(*x.shape[:-1], self.features) + bias.astype(x.dtype)
+        return multiply(x, kernel.astype(x.dtype)) + bias.astype(x.dtype)
+
+
+@jax.custom_vjp
+def multiply(x: jax.Array, kernel: jax.Array) -> jax.Array:
+    """(..., channels) by (channels, features).
+
+    The kernel's gradient by JAX's own rule, the transpose of one product of gradient
+    and input, takes twice as long on a CPU.
+    """
+    return x @ kernel
+
+
+def _multiply_backward(residuals, cotangent):
+    x, kernel = residuals
+    return cotangent @ kernel.T, jnp.einsum("...i,...j->ij", x, cotangent)
+
+
+multiply.defvjp(lambda x, kernel: (x @ kernel, (x, kernel)), _multiply_backward)
 
 
 class BatchNorm(nn.Module):
