@@ -13,7 +13,7 @@ from conftest import DATA
 from golden_fill import fill
 
 from glam_jax import models, torch_weights
-from glam_jax.models import layers
+from glam_jax.models import layers, linear, normalization
 
 PARAMETERS = {  # at (26, 57)
     "glam": 904_078,
@@ -199,27 +199,47 @@ def test_initial_values_follow_pytorch():
     assert 0.9 * 1e-3 / 128 < np.abs(gate["kernel"]).max() <= 1e-3 / 128
 
 
+@pytest.mark.parametrize("features", [4, 20])
+@pytest.mark.parametrize("width", [6, 7])
 @pytest.mark.parametrize("kernel_size", [(3, 3), (5, 5), (3, 1), (1, 3)])
-def test_gradients_of_convolve_are_those_of_the_plain_convolution(kernel_size):
-    height, width = kernel_size
+def test_convolve_and_its_gradients_are_the_plain_convolutions(
+    kernel_size, width, features
+):
     keys = jax.random.split(jax.random.key(0), 3)
-    x = jax.random.normal(keys[0], (2, 7, 6, 3))
-    kernel = jax.random.normal(keys[1], (height, width, 3, 4))
-    weight = jax.random.normal(keys[2], (2, 7, 6, 4))
-    padding = ((height // 2, height // 2), (width // 2, width // 2))
+    x = jax.random.normal(keys[0], (2, 7, width, 3))
+    kernel = jax.random.normal(keys[1], (*kernel_size, 3, features))
+    weight = jax.random.normal(keys[2], (2, 7, width, features))
+    padding = tuple((size // 2, size // 2) for size in kernel_size)
 
     def plain(x, kernel):
         convolved = jax.lax.conv_general_dilated(
             x, kernel, (1, 1), padding, dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
-        return (convolved * weight).sum()
+        return (convolved * weight).sum(), convolved
 
     def ours(x, kernel):
-        return (layers.convolve(x, kernel, padding) * weight).sum()
+        convolved = linear.convolve(x, kernel, padding)
+        return (convolved * weight).sum(), convolved
 
     for a, b in zip(
-        jax.grad(ours, (0, 1))(x, kernel),
-        jax.grad(plain, (0, 1))(x, kernel),
+        jax.tree.leaves(jax.value_and_grad(ours, (0, 1), has_aux=True)(x, kernel)),
+        jax.tree.leaves(jax.value_and_grad(plain, (0, 1), has_aux=True)(x, kernel)),
+        strict=True,
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
+
+
+def test_dense_and_its_gradients_are_those_of_a_product():
+    keys = jax.random.split(jax.random.key(0), 2)
+    x = jax.random.normal(keys[0], (2, 3, 5))
+    kernel = jax.random.normal(keys[1], (5, 4))
+
+    def squares(multiply):
+        return lambda x, kernel: (multiply(x, kernel) ** 2).sum()
+
+    for a, b in zip(
+        jax.grad(squares(linear.multiply), (0, 1))(x, kernel),
+        jax.grad(squares(jnp.matmul), (0, 1))(x, kernel),
         strict=True,
     ):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
@@ -227,7 +247,7 @@ def test_gradients_of_convolve_are_those_of_the_plain_convolution(kernel_size):
 
 def test_batch_norm_keeps_the_unbiased_variance():
     x = jnp.array([[1.0], [2.0], [6.0]])
-    norm = layers.BatchNorm()
+    norm = normalization.BatchNorm()
     variables = norm.init(jax.random.key(0), x, train=False)
     y, updates = norm.apply(variables, x, train=True, mutable=["batch_stats"])
     stats = updates["batch_stats"]
@@ -238,7 +258,7 @@ def test_batch_norm_keeps_the_unbiased_variance():
 
 def test_max_pool_drops_an_odd_last_line():
     x = jnp.arange(15.0).reshape(1, 3, 5, 1)
-    np.testing.assert_array_equal(layers.max_pool(x)[0, :, :, 0], [[6, 8]])
+    np.testing.assert_array_equal(normalization.max_pool(x)[0, :, :, 0], [[6, 8]])
 
 
 # The products of their attention are not scaled: with the golden weights they reach

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from glam_jax.models import layers
+from glam_jax.models import layers, linear, normalization
 
 
 class Baseline(nn.Module):
@@ -32,17 +32,19 @@ class Baseline(nn.Module):
         layers.check_shape(x, (3 if join == 1 else 5, 5), type(self).__name__)
 
         def norm_relu(x, name):
-            return nn.relu(layers.BatchNorm(self.batch_axis, name=name)(x, train))
+            return nn.relu(
+                normalization.BatchNorm(self.batch_axis, name=name)(x, train)
+            )
 
         def conv(x, features, number):
-            x = layers.Conv(features, (3, 3), name=f"conv{number}")(x)
+            x = linear.Conv(features, (3, 3), name=f"conv{number}")(x)
             return norm_relu(x, f"norm{number}")
 
         x = x[..., None]
-        along_frequency = layers.Conv(
+        along_frequency = linear.Conv(
             first_channels, (10, 2), ((4, 4), (0, 0)), name="frequency_conv"
         )(x)
-        along_time = layers.Conv(
+        along_time = linear.Conv(
             first_channels, (2, 8), ((0, 0), (3, 3)), name="time_conv"
         )(x)
         x = jnp.concatenate(  # both (batch, frequency - 1, time - 1, first_channels)
@@ -52,8 +54,8 @@ class Baseline(nn.Module):
             ],
             axis=join,
         )
-        x = layers.max_pool(conv(x, 32, 2))
-        x = layers.max_pool(conv(x, 48, 3))
+        x = normalization.max_pool(conv(x, 32, 2))
+        x = normalization.max_pool(conv(x, 48, 3))
         return conv(conv(x, 64, 4), 80, 5)
 
 
@@ -66,8 +68,8 @@ class APCNN(Baseline):
         x = self.trunk(x, train, first_channels=8, join=3)
         x = x.astype(jnp.float32)
         self.sow("intermediates", "embedding", x.mean((1, 2)))
-        top_down = nn.softmax(layers.Dense(self.num_classes, name="top_down")(x))
-        bottom_up = layers.Dense(1, name="bottom_up")(x)
+        top_down = nn.softmax(linear.Dense(self.num_classes, name="top_down")(x))
+        bottom_up = linear.Dense(1, name="bottom_up")(x)
         return (top_down * bottom_up).mean((1, 2))
 
 
@@ -81,7 +83,7 @@ class MHCNN(Baseline):
         x = layers.MultiHeadAttention(name="attention")(x)
         x = nn.relu(x.astype(jnp.float32)).mean((1, 2))  # (batch, 64)
         self.sow("intermediates", "embedding", x)
-        return layers.Dense(self.num_classes, name="classifier")(x)
+        return linear.Dense(self.num_classes, name="classifier")(x)
 
 
 class AACNN(Baseline):
@@ -100,4 +102,4 @@ class AACNN(Baseline):
         x = nn.relu(layers.AreaAttention(self.dropout_rate, self.batch_axis)(x, train))
         x = x.reshape(x.shape[0], -1).astype(jnp.float32)  # position-major
         self.sow("intermediates", "embedding", x)
-        return layers.Dense(self.num_classes, name="classifier")(x)
+        return linear.Dense(self.num_classes, name="classifier")(x)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from glam_jax.models import layers
+from glam_jax.models import layers, linear, normalization
 
 
 class MultiScale(nn.Module):
@@ -31,7 +31,7 @@ class MultiScale(nn.Module):
         layers.check_shape(x, (2, 4), type(self).__name__)
 
         def norm_relu(x, name):
-            norm = layers.BatchNorm(self.batch_axis, relu=True, name=name)
+            norm = normalization.BatchNorm(self.batch_axis, relu=True, name=name)
             return norm(x, train)
 
         def block(x, name, pool=False):
@@ -39,21 +39,21 @@ class MultiScale(nn.Module):
 
         size = self.first_size
         x = x[..., None]
-        along_frequency = layers.Conv(16, (size, 1), name="frequency_conv")(x)
-        along_time = layers.Conv(16, (1, size), name="time_conv")(x)
-        x = layers.stack_rows(  # (batch, 2 frequency, time, 16)
+        along_frequency = linear.Conv(16, (size, 1), name="frequency_conv")(x)
+        along_time = linear.Conv(16, (1, size), name="time_conv")(x)
+        x = linear.stack_rows(  # (batch, 2 frequency, time, 16)
             norm_relu(along_frequency, "frequency_norm"),
             norm_relu(along_time, "time_norm"),
         )
         x = block(x, "block1", pool=True)  # (batch, frequency, time/2, 32)
         x = block(x, "block2", pool=True)  # (batch, frequency/2, time/4, 64)
         x = block(x, "block3")  # (batch, frequency/2, time/4, 128)
-        x = norm_relu(layers.Conv(128, (5, 5), name="conv")(x), "norm")
+        x = norm_relu(linear.Conv(128, (5, 5), name="conv")(x), "norm")
 
         x = nn.relu(self.fuse(x, train))
         x = x.reshape(x.shape[0], -1).astype(jnp.float32)
         self.sow("intermediates", "embedding", x)
-        return layers.Dense(self.num_classes, name="classifier")(x)
+        return linear.Dense(self.num_classes, name="classifier")(x)
 
     def fuse(self, x: jax.Array, train: bool) -> jax.Array:
         """(batch, height, width, 128) -> what is flattened for the classifier."""
