@@ -1,23 +1,19 @@
 """Fixtures: four CPU devices, and a small demo corpus prepared by the real builder."""
 
-import collections
 import os
-import pathlib
 
 import jax
 import pytest
-import tensorflow_datasets as tfds
 
 # Compiling takes a third of the time, and these models run as fast.
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", int(os.environ.get("NUM_DEVICES", 4)))
 
-from configs import demo as demo_config  # noqa: E402
-from data_prep import builder  # noqa: E402
-from data_prep.corpora import demo  # noqa: E402
+from helpers import prepare, shorten  # noqa: E402
 
-DATA = pathlib.Path(__file__).parent / "data"
+from configs import demo as demo_config  # noqa: E402
+from data_prep.corpora import demo  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -44,28 +40,7 @@ def data_dir(tmp_path_factory):
     return folder
 
 
-def prepare(corpus, name, data_dir, length=8000, hop=8000):
-    """Writes the records of a corpus, by default in segments of half a second."""
-    splits = collections.defaultdict(list)
-    for utterance in corpus.utterances:
-        splits[utterance.kind or "train"].append(utterance)
-    tfds.disable_progress_bar()
-    config = builder.SpeechEmotionConfig(corpus=name, segment=length, hop=hop)
-    builder.SpeechEmotion(splits, config, str(data_dir)).download_and_prepare()
-
-
 @pytest.fixture
 def config(data_dir):
     """A training of seconds: one run of two epochs on the small demo corpus."""
     return shorten(demo_config.get_config(), data_dir)
-
-
-def shorten(config, data_dir):
-    """Points a config at data made by `prepare` and makes it train for seconds."""
-    config.data_dir = str(data_dir)
-    config.segment = config.hop = config.test_hop = 8000
-    config.batch_size = 16
-    config.num_runs = 1
-    config.num_epochs = 2
-    config.checkpoint_every = 1
-    return config

@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from conftest import prepare
+from helpers import prepare
 
 from data_prep import audio, features
 from data_prep.corpora import demo

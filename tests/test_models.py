@@ -9,8 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from conftest import DATA
-from golden_fill import fill
+from helpers import assert_close_to_largest, reference
 
 from glam_jax import models, torch_weights
 from glam_jax.models import layers, linear, normalization
@@ -33,20 +32,6 @@ NO_DROPOUT = {  # as the reference's values were computed
     "multiscale_aa": {"dropout_rate": 0.0},
     "aacnn": {"dropout_rate": 0.0},
 }
-
-
-def reference(name):
-    """The golden case of a model and our variables with the same weights."""
-    golden = np.load(DATA / f"{name}.npz")
-    state_dict = {
-        tensor: fill(tensor, tuple(map(int, shape.strip("(),").split(","))))
-        for tensor, shape in zip(golden["names"], golden["shapes"], strict=True)
-    }
-    return golden, state_dict, torch_weights.from_state_dict(name, state_dict)
-
-
-def assert_close_to_largest(ours, theirs, tolerance):
-    assert np.abs(ours - theirs).max() <= tolerance * np.abs(theirs).max()
 
 
 @pytest.mark.parametrize("name", models.MODELS)

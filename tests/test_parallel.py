@@ -11,12 +11,11 @@ import jax
 import joblib
 import numpy as np
 import pytest
-from conftest import shorten
-from test_steps import assert_trees_close, speech_like, window
+from helpers import assert_trees_close, last_params, shorten, speech_like, window
 
 from configs import demo as demo_config
 from configs import iemocap
-from glam_jax import checkpoint, models, parallel, splits, steps, train
+from glam_jax import checkpoint, models, parallel, steps, train
 
 
 @pytest.mark.parametrize(
@@ -155,13 +154,6 @@ def test_runs_in_a_group_equal_runs_alone(six_runs, tmp_path):
             last_params(tmp_path / str(number), number),
             1e-4,
         )
-
-
-def last_params(folder, number):
-    selection = splits.protocol("speaker").selection
-    path = folder / "checkpoints" / f"run_{number:03d}"
-    with checkpoint.manager(path, selection) as checkpoints:
-        return checkpoints.restore(checkpoints.latest_step())["params"]
 
 
 def test_a_group_stopped_in_the_middle_ends_with_the_same_numbers(

@@ -6,7 +6,7 @@ import subprocess
 import sys
 
 import pytest
-from conftest import shorten
+from helpers import shorten
 
 import configs
 from configs import demo as demo_config

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from conftest import prepare
+from helpers import prepare
 
 from data_prep.corpora import demo
 from glam_jax import input_pipeline, runs

@@ -9,7 +9,7 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import DATA, prepare
+from helpers import DATA, prepare
 
 from data_prep.corpora import demo
 from glam_jax import splits

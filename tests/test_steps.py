@@ -5,8 +5,7 @@ import functools
 import jax
 import numpy as np
 import pytest
-from conftest import DATA
-from test_models import reference
+from helpers import DATA, assert_trees_close, build, reference, speech_like, window
 
 from configs import iemocap
 from glam_jax import models, parallel, steps
@@ -15,66 +14,6 @@ from glam_jax import models, parallel, steps
 @pytest.fixture
 def recipe():
     return iemocap.get_config()
-
-
-def build(config, data, num_devices, function=steps.train_step, seed=0):
-    """A function of (state, batch or batches, window), and a fresh state.
-
-    The function trains one run whose batches so many devices share; mixup's partners
-    come from `steps.pair`.
-    """
-    layout = parallel.Layout(
-        tuple(jax.local_devices()[:num_devices]), parallel.AXIS, runs_per_device=1
-    )
-    model = models.create_model(config.model, batch_axis=parallel.AXIS)
-    optimizer = steps.create_optimizer(config)
-    mapped = layout.map(
-        functools.partial(function, config, model, optimizer),
-        shared=(False, True, False, False),
-    )
-    shape = data.features.shape[1:]
-    placed = layout.share(data)
-
-    def train(state, batches, window):
-        first = state.step
-        pairs = np.asarray(steps.pair(window.seed, first, np.atleast_2d(batches)))
-        pairs = pairs if np.ndim(batches) == 2 else pairs[0]
-        parts = np.split(pairs, num_devices, axis=-1)
-        window = window.replace(start=np.int32(first))
-        state = mapped(
-            layout.place([state]), placed, layout.feed(parts), layout.place([window])
-        )
-        for leaf in jax.tree.leaves(state):  # every device holds the same
-            first, *others = [
-                np.asarray(shard.data) for shard in leaf.addressable_shards
-            ]
-            for other in others:
-                np.testing.assert_array_equal(other, first)
-        return jax.tree.map(lambda leaf: leaf[0], layout.fetch(state))
-
-    create = jax.jit(functools.partial(steps.create_state, model, optimizer, shape))
-    return train, create(seed)
-
-
-def window(stop=1, seed=0, steps_per_epoch=1000, class_weights=(1, 1, 1, 1)):
-    return steps.Window(
-        seed=np.int32(seed),
-        class_weights=np.array(class_weights, np.float32),
-        epoch_start=np.int32(0),
-        start=np.int32(0),
-        stop=np.int32(stop),
-        steps_per_epoch=np.int32(steps_per_epoch),
-    )
-
-
-def speech_like(count, shape=(26, 16), seed=0):
-    """Random segments, one to an utterance, with four labels in turn."""
-    random = np.random.default_rng(seed)
-    return steps.Data(
-        features=random.normal(size=(count, *shape)).astype(np.float32),
-        utterance=np.arange(count, dtype=np.int32),
-        labels=(np.arange(count) % 4).astype(np.int32),
-    )
 
 
 def test_twelve_steps_follow_the_reference(recipe, monkeypatch):
@@ -124,13 +63,6 @@ def test_four_devices_take_the_step_of_one(recipe, model):
     assert_trees_close(four.batch_stats, one.batch_stats, 1e-5)
     # After the first step Adam's first moment is 0.1 times the gradient.
     assert_trees_close(four.opt_state, one.opt_state, 1e-5)
-
-
-def assert_trees_close(ours, theirs, tolerance):
-    """Leaf by leaf, relative to the largest value of the tree's leaf or gradient."""
-    scale = max(np.abs(leaf).max() for leaf in jax.tree.leaves(theirs))
-    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
-        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * scale)
 
 
 def test_a_step_in_bfloat16_keeps_its_state_in_float32(recipe):

@@ -5,8 +5,7 @@ import json
 import jax
 import numpy as np
 import pytest
-from conftest import shorten
-from test_parallel import last_params
+from helpers import last_params, shorten
 
 from configs import demo as demo_config
 from glam_jax import train

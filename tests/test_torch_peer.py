@@ -3,7 +3,7 @@
 import jax
 import numpy as np
 import pytest
-from test_steps import build, speech_like, window
+from helpers import build, speech_like, window
 
 from configs import iemocap
 from glam_jax import models, steps, torch_weights

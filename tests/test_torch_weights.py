@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from test_models import reference
+from helpers import reference
 
 from glam_jax import torch_weights
 

@@ -7,7 +7,7 @@ import signal
 
 import numpy as np
 import pytest
-from conftest import prepare, shorten
+from helpers import prepare, shorten
 
 from configs import crema_d as crema_d_config
 from configs import demo as demo_config

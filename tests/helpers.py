@@ -1,0 +1,142 @@
+"""What several test files share: small data sets, golden cases, comparisons."""
+
+import collections
+import functools
+import pathlib
+import zlib
+
+import jax
+import numpy as np
+import tensorflow_datasets as tfds
+
+from data_prep import builder
+from glam_jax import checkpoint, models, parallel, splits, steps, torch_weights
+
+DATA = pathlib.Path(__file__).parent / "data"
+
+
+def prepare(corpus, name, data_dir, length=8000, hop=8000):
+    """Writes the records of a corpus, by default in segments of half a second."""
+    splits = collections.defaultdict(list)
+    for utterance in corpus.utterances:
+        splits[utterance.kind or "train"].append(utterance)
+    tfds.disable_progress_bar()
+    config = builder.SpeechEmotionConfig(corpus=name, segment=length, hop=hop)
+    builder.SpeechEmotion(splits, config, str(data_dir)).download_and_prepare()
+
+
+def shorten(config, data_dir):
+    """Points a config at data made by `prepare` and makes it train for seconds."""
+    config.data_dir = str(data_dir)
+    config.segment = config.hop = config.test_hop = 8000
+    config.batch_size = 16
+    config.num_runs = 1
+    config.num_epochs = 2
+    config.checkpoint_every = 1
+    return config
+
+
+def fill(name: str, shape: tuple[int, ...], salt: int = 0) -> np.ndarray:
+    """Returns the float32 array of `shape` for the tensor called `name`."""
+    rng = np.random.RandomState(zlib.crc32(f"{salt}/{name}".encode()) & 0x7FFFFFFF)
+    leaf = name.rsplit(".", 1)[-1]
+    noise = rng.standard_normal(shape)
+    if leaf == "running_var":
+        value = 1.0 + 0.2 * np.abs(noise)
+    elif leaf == "running_mean":
+        value = 0.1 * noise
+    elif leaf == "weight" and len(shape) == 1:  # norm scales
+        value = 1.0 + 0.1 * noise
+    elif len(shape) >= 2:  # kernels: He scale, so that activations keep their size
+        value = noise * np.sqrt(2.0 / np.prod(shape[1:]))
+    else:  # biases
+        value = 0.05 * noise
+    return value.astype(np.float32)
+
+
+def reference(name):
+    """The golden case of a model and our variables with the same weights."""
+    golden = np.load(DATA / f"{name}.npz")
+    state_dict = {
+        tensor: fill(tensor, tuple(map(int, shape.strip("(),").split(","))))
+        for tensor, shape in zip(golden["names"], golden["shapes"], strict=True)
+    }
+    return golden, state_dict, torch_weights.from_state_dict(name, state_dict)
+
+
+def assert_close_to_largest(ours, theirs, tolerance):
+    assert np.abs(ours - theirs).max() <= tolerance * np.abs(theirs).max()
+
+
+def build(config, data, num_devices, function=steps.train_step, seed=0):
+    """A function of (state, batch or batches, window), and a fresh state.
+
+    The function trains one run whose batches so many devices share; mixup's partners
+    come from `steps.pair`.
+    """
+    layout = parallel.Layout(
+        tuple(jax.local_devices()[:num_devices]), parallel.AXIS, runs_per_device=1
+    )
+    model = models.create_model(config.model, batch_axis=parallel.AXIS)
+    optimizer = steps.create_optimizer(config)
+    mapped = layout.map(
+        functools.partial(function, config, model, optimizer),
+        shared=(False, True, False, False),
+    )
+    shape = data.features.shape[1:]
+    placed = layout.share(data)
+
+    def train(state, batches, window):
+        first = state.step
+        pairs = np.asarray(steps.pair(window.seed, first, np.atleast_2d(batches)))
+        pairs = pairs if np.ndim(batches) == 2 else pairs[0]
+        parts = np.split(pairs, num_devices, axis=-1)
+        window = window.replace(start=np.int32(first))
+        state = mapped(
+            layout.place([state]), placed, layout.feed(parts), layout.place([window])
+        )
+        for leaf in jax.tree.leaves(state):  # every device holds the same
+            first, *others = [
+                np.asarray(shard.data) for shard in leaf.addressable_shards
+            ]
+            for other in others:
+                np.testing.assert_array_equal(other, first)
+        return jax.tree.map(lambda leaf: leaf[0], layout.fetch(state))
+
+    create = jax.jit(functools.partial(steps.create_state, model, optimizer, shape))
+    return train, create(seed)
+
+
+def speech_like(count, shape=(26, 16), seed=0):
+    """Random segments, one to an utterance, with four labels in turn."""
+    random = np.random.default_rng(seed)
+    return steps.Data(
+        features=random.normal(size=(count, *shape)).astype(np.float32),
+        utterance=np.arange(count, dtype=np.int32),
+        labels=(np.arange(count) % 4).astype(np.int32),
+    )
+
+
+def window(stop=1, seed=0, steps_per_epoch=1000, class_weights=(1, 1, 1, 1)):
+    return steps.Window(
+        seed=np.int32(seed),
+        class_weights=np.array(class_weights, np.float32),
+        epoch_start=np.int32(0),
+        start=np.int32(0),
+        stop=np.int32(stop),
+        steps_per_epoch=np.int32(steps_per_epoch),
+    )
+
+
+def assert_trees_close(ours, theirs, tolerance):
+    """Leaf by leaf, relative to the largest value of the tree's leaf or gradient."""
+    scale = max(np.abs(leaf).max() for leaf in jax.tree.leaves(theirs))
+    for a, b in zip(jax.tree.leaves(ours), jax.tree.leaves(theirs), strict=True):
+        np.testing.assert_allclose(a, b, rtol=tolerance, atol=tolerance * scale)
+
+
+def last_params(folder, number):
+    selection = splits.protocol("speaker").selection
+    path = folder / "checkpoints" / f"run_{number:03d}"
+    with checkpoint.manager(path, selection) as checkpoints:
+        return checkpoints.restore(checkpoints.latest_step())["params"]
