@@ -1,16 +1,21 @@
-"""Checkpoints of one run: the latest and the best, written asynchronously."""
+"""Checkpoints of one run: the latest and the best, written asynchronously.
+
+A checkpoint has two items: `weights`, all that is needed to use the network, and
+`training`, all else that is needed to go on.
+"""
 
 import functools
 import pathlib
 from typing import Any
 
-import flax
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from glam_jax import metrics
+from glam_jax import metrics, steps
+
+WEIGHTS, TRAINING = "weights", "training"
 
 
 def manager(folder: pathlib.Path, selection: str) -> ocp.CheckpointManager:
@@ -20,8 +25,8 @@ def manager(folder: pathlib.Path, selection: str) -> ocp.CheckpointManager:
     the latest. Without `best_fn` Orbax would not store the metrics to rank by.
 
     Args:
-      folder: of the run's checkpoints.
-      selection: what the best epoch is, see `metrics.rank`.
+      folder: The folder of the run's checkpoints.
+      selection: What the best epoch is, see `metrics.rank`.
     """
     rank = functools.partial(metrics.rank, selection=selection)
     best = checkpoint_managers.BestN(
@@ -49,28 +54,73 @@ class _Always:
 
 
 def save(
-    manager: ocp.CheckpointManager, state: Any, row: dict[str, Any] | None
+    manager: ocp.CheckpointManager, state: steps.TrainState, row: dict[str, Any] | None
 ) -> None:
     """Begins to save a state of numpy arrays; its `step` numbers the checkpoint.
 
     Args:
-      manager: of the run.
-      state: what to save.
-      row: the finished epoch's row of metrics.jsonl, None in the middle of an epoch.
+      manager: The checkpoints of the run.
+      state: What to save.
+      row: The finished epoch's row of metrics.jsonl, None in the middle of an epoch.
     """
-    if manager.latest_step() == int(state.step):  # stopped before another step
+    step = int(state.step)
+    if manager.latest_step() == step:  # stopped before another step
         return
-    state_dict = flax.serialization.to_state_dict(state)
-    manager.save(int(state.step), args=ocp.args.StandardSave(state_dict), metrics=row)
+    items = {name: ocp.args.StandardSave(x) for name, x in _items(state).items()}
+    manager.save(step, args=ocp.args.Composite(**items), metrics=row)
     if jax.process_count() > 1:  # the barriers of two runs' saves would meet
         manager.wait_until_finished()
 
 
-def restore(manager: ocp.CheckpointManager, like: Any, step: int) -> Any:
+def restore(
+    manager: ocp.CheckpointManager, like: steps.TrainState, step: int
+) -> steps.TrainState:
     """Reads a checkpoint into a state like `like`, as numpy arrays."""
-    target = jax.tree.map(
-        lambda leaf: np.zeros(leaf.shape, leaf.dtype),
-        flax.serialization.to_state_dict(like),
-    )
-    restored = manager.restore(step, args=ocp.args.StandardRestore(target))
-    return flax.serialization.from_state_dict(like, restored)
+    items = {
+        name: ocp.args.StandardRestore(jax.tree.map(_zeros, x))
+        for name, x in _items(like).items()
+    }
+    restored = manager.restore(step, args=ocp.args.Composite(**items))
+    return like.replace(**restored[WEIGHTS], **restored[TRAINING])
+
+
+def save_weights(folder: pathlib.Path, variables: dict[str, Any]) -> None:
+    """Writes weights of numpy arrays alone; they must not be there yet.
+
+    Args:
+      folder: As `weights_folder` names it.
+      variables: {'params', 'batch_stats'}.
+    """
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder.absolute(), variables)
+
+
+def restore_weights(folder: pathlib.Path, like: dict[str, Any]) -> dict[str, Any]:
+    """Reads weights alone, as numpy arrays.
+
+    Args:
+      folder: As `weights_folder` names it.
+      like: {'params', 'batch_stats'} of arrays or shapes as in the checkpoint.
+    """
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(folder.absolute(), jax.tree.map(_zeros, like))
+
+
+def weights_folder(run_folder: pathlib.Path, step: int) -> pathlib.Path:
+    """Where the weights of a run's checkpoint lie."""
+    return run_folder / str(step) / WEIGHTS
+
+
+def _items(state: steps.TrainState) -> dict[str, dict[str, Any]]:
+    return {
+        WEIGHTS: steps.variables(state),
+        TRAINING: {
+            "step": state.step,
+            "opt_state": state.opt_state,
+            "loss_sum": state.loss_sum,
+        },
+    }
+
+
+def _zeros(leaf: Any) -> np.ndarray:
+    return np.zeros(leaf.shape, leaf.dtype)

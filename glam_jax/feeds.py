@@ -8,25 +8,16 @@ import numpy as np
 
 from glam_jax import input_pipeline, parallel, steps
 
-INPUTS = ("auto", "resident", "stream")
-RESIDENT_SHARE = 0.5  # of a device's memory, that `auto` gives to segments
-
-
-def streams(mode: str, dataset: input_pipeline.Dataset) -> bool:
-    """Whether a mode of INPUTS streams the segments of a data set."""
-    too_large = dataset.features.nbytes > RESIDENT_SHARE * parallel.memory()
-    return mode == "stream" or (mode == "auto" and too_large)
-
 
 @dataclasses.dataclass(frozen=True)
 class Chunk:
     """Segments on the devices, and a part of the indices that were asked for.
 
     Attributes:
-      data: the segments.
-      indices: of segments in `data`, for each place of the layout.
-      start: the first row of the part.
-      stop: the row after its last.
+      data: The segments.
+      indices: Which segments of `data`, for each slot of the layout.
+      start: The first row of the part.
+      stop: The row after its last.
     """
 
     data: steps.Data
@@ -52,7 +43,7 @@ class Resident:
     ) -> Iterator[Chunk]:
         """Yields everything at once; see `Stream.chunks`."""
         del start, rows, distinct
-        yield Chunk(self._data, self._layout.feed(indices), 0, len(indices[0]))
+        yield Chunk(self._data, self._layout.put(indices), 0, len(indices[0]))
 
 
 class Stream:
@@ -73,13 +64,13 @@ class Stream:
         """Yields what is asked for in parts, with the segments that each needs.
 
         Args:
-          indices: for each of the layout's places, (n, ...) of segments; -1 for none.
-          start: the first row to yield.
-          rows: of a chunk; the last one is filled up with -1.
-          distinct: segments in a row at most.
+          indices: For each of the layout's slots, (n, ...) segments; -1 for none.
+          start: The first row to yield.
+          rows: Rows of a chunk; the last chunk is filled up with -1.
+          distinct: Different segments in a row, at most.
         """
         parts = [
-            _Part.of([place[first : first + rows] for place in indices], rows, distinct)
+            _Part.of([slot[first : first + rows] for slot in indices], rows, distinct)
             for first in range(start, len(indices[0]), rows)
         ]
         streamed = self._dataset.features.stream(
@@ -96,8 +87,8 @@ class Stream:
             )
             each = [jax.tree.map(lambda x, k=k: x[k], data) for k in range(len(owner))]
             yield Chunk(
-                self._layout.feed(each),
-                self._layout.feed(part.indices),
+                self._layout.put(each),
+                self._layout.put(part.indices),
                 first,
                 min(first + rows, len(indices[0])),
             )
@@ -108,8 +99,8 @@ class _Part:
     """What one chunk of a stream needs.
 
     Attributes:
-      segments: (places, capacity) to read.
-      indices: for each place, (rows, ...) of them.
+      segments: (slots, capacity), the segments to read.
+      indices: For each slot, (rows, ...) indices into its segments.
     """
 
     segments: np.ndarray
@@ -118,11 +109,33 @@ class _Part:
     @classmethod
     def of(cls, wanted: list[np.ndarray], rows: int, distinct: int) -> "_Part":
         segments, indices = [], []
-        for place in wanted:
-            read, local = np.unique(place, return_inverse=True)
-            local = np.where(place < 0, -1, local.reshape(place.shape))
-            filled = np.full((rows, *place.shape[1:]), -1, np.int32)
-            filled[: len(place)] = local
+        for slot in wanted:
+            read, local = np.unique(slot, return_inverse=True)
+            local = np.where(slot < 0, -1, local.reshape(slot.shape))
+            filled = np.full((rows, *slot.shape[1:]), -1, np.int32)
+            filled[: len(slot)] = local
             indices.append(filled)
             segments.append(np.resize(np.maximum(read, 0), rows * distinct))
         return cls(np.stack(segments), indices)
+
+
+Feed = Resident | Stream
+
+
+def create(
+    dataset: input_pipeline.Dataset,
+    layout: parallel.Layout,
+    streams: bool,
+    workers: int,
+) -> Feed:
+    """Brings the segments to the devices, or prepares to stream them.
+
+    Args:
+      dataset: The segments, in the records.
+      layout: Where they are needed.
+      streams: Whether they come while they are used.
+      workers: Processes that read a stream; 0 for threads of this one.
+    """
+    if streams:
+        return Stream(dataset, layout, workers)
+    return Resident(dataset, layout)

@@ -15,6 +15,9 @@ from jax.experimental import multihost_utils
 
 AXIS = "batch"  # the mapped axis that a global batch is split over
 MODES = ("auto", "data", "runs")
+INPUTS = ("auto", "resident", "stream")
+RESIDENT_SHARE = 0.5  # of a device's memory, which `auto` gives to segments
+USABLE_SHARE = 0.8  # of a device's memory, which runs and segments may take
 MOST_CPU_DEVICES = 8
 
 
@@ -92,8 +95,45 @@ def describe() -> str:
     return f"{jax.device_count()} x {kind}{of_processes}"
 
 
-def memory() -> int:
-    """Bytes of memory that a device may use."""
+@dataclasses.dataclass(frozen=True)
+class Machine:
+    """What there is to train on, as every process sees it.
+
+    Attributes:
+      processes: They train together; each has as many devices.
+      devices_per_process: Devices of one process.
+      memory: Bytes that the smallest device may use.
+    """
+
+    processes: int
+    devices_per_process: int
+    memory: int
+
+    @property
+    def devices(self) -> int:
+        """Devices of all processes."""
+        return self.processes * self.devices_per_process
+
+
+def machine() -> Machine:
+    """Asks all processes what they have; all must ask.
+
+    Raises:
+      ValueError: when the processes have different numbers of devices.
+    """
+    mine = np.array([jax.local_device_count(), _memory() // 2**20])  # int32, in MiB
+    everyones = np.atleast_2d(multihost_utils.process_allgather(mine))
+    counts, memories = everyones.reshape(-1, 2).T
+    if len(set(counts)) > 1:
+        raise ValueError(
+            f"the processes have {', '.join(map(str, counts))} devices; each must have "
+            "as many (CUDA_VISIBLE_DEVICES, JAX_NUM_CPU_DEVICES)"
+        )
+    return Machine(len(counts), int(counts[0]), int(memories.min()) * 2**20)
+
+
+def _memory() -> int:
+    """Bytes of memory that a device of this process may use."""
     statistics = jax.local_devices()[0].memory_stats() or {}
     if "bytes_limit" in statistics:
         return statistics["bytes_limit"]
@@ -103,23 +143,101 @@ def memory() -> int:
 
 
 @dataclasses.dataclass(frozen=True)
-class Layout:
-    """Where a group of runs is trained.
+class Plan:
+    """How runs and segments are shared out.
 
     Attributes:
-      devices: of this process, to map over.
+      splits_batches: Whether all devices share the batches of one run; if not, each
+        trains runs of its own, which do not communicate.
+      devices: Devices that each process uses.
+      runs_per_device: Runs that a device trains at once.
+      streams: Whether segments come from the records while they are used; if not, all
+        of them lie in every device's memory.
+    """
+
+    splits_batches: bool
+    devices: int
+    runs_per_device: int
+    streams: bool
+
+
+def plan_layout(
+    machine: Machine,
+    *,
+    num_runs: int,
+    bytes_per_run: int,
+    segment_bytes: int,
+    splittable: bool = True,
+    mode: str = "auto",
+    input_mode: str = "auto",
+    runs_per_group: int = 0,
+) -> Plan:
+    """Shares runs and segments out over devices, by arithmetic alone.
+
+    Args:
+      machine: What there is to train on.
+      num_runs: Runs to train.
+      bytes_per_run: Memory that a run in training takes on a device.
+      segment_bytes: Size of all segments.
+      splittable: Whether the network gives the same when devices share a batch.
+      mode: 'data' splits the batches of one run over the devices, 'runs' gives each
+        device runs of its own, 'auto' the second when there are as many runs, or when
+        the network cannot be split.
+      input_mode: 'resident' or 'stream'; 'auto' streams segments that would take more
+        than RESIDENT_SHARE of a device's memory.
+      runs_per_group: Runs trained at once at most, on all devices; 0 for as many as
+        memory holds. Each device has at least one.
+
+    Raises:
+      ValueError: when a network that cannot be split shall be.
+    """
+    too_large = segment_bytes > RESIDENT_SHARE * machine.memory
+    streams = input_mode == "stream" or (input_mode == "auto" and too_large)
+    if mode == "data" and not splittable and machine.devices > 1:
+        raise ValueError(
+            "this network cannot be split over devices (--config.parallel=data): it "
+            "normalises by the batch or draws random numbers, and has no field "
+            "batch_axis to do so over all devices. Train with --config.parallel=runs, "
+            "or see 'What a network must be' in glam_jax/models/__init__.py"
+        )
+    few = num_runs < machine.devices
+    if mode == "data" or (mode == "auto" and splittable and few):
+        return Plan(True, machine.devices_per_process, 1, streams)
+    devices = machine.devices_per_process
+    if machine.processes == 1:
+        devices = min(devices, num_runs)
+    count = devices * machine.processes
+    free = USABLE_SHARE * machine.memory - (0 if streams else segment_bytes)
+    fitting = runs_per_group // count if runs_per_group else int(free / bytes_per_run)
+    # Groups of about the same size: 100 runs as 50 + 50 rather than 64 + 36.
+    groups = math.ceil(num_runs / (count * max(fitting, 1)))
+    return Plan(False, devices, math.ceil(num_runs / (count * groups)), streams)
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """Where a group of runs is trained: slots on devices, each for a run or its part.
+
+    Attributes:
+      devices: Devices of this process, to map over.
       axis: AXIS when all devices of all processes share the batches of one run; None
         when each has runs of its own, which do not communicate.
-      runs_per_device: trained by each device at once.
+      runs_per_device: Runs that a device trains at once.
     """
 
     devices: tuple[jax.Device, ...]
     axis: str | None
     runs_per_device: int
 
+    @classmethod
+    def of(cls, plan: Plan) -> "Layout":
+        """The layout of a plan on this process's devices."""
+        devices = tuple(jax.local_devices()[: plan.devices])
+        return cls(devices, AXIS if plan.splits_batches else None, plan.runs_per_device)
+
     @property
     def num_devices(self) -> int:
-        """Of all processes."""
+        """Devices of all processes."""
         return len(self.devices) * jax.process_count()
 
     @property
@@ -127,16 +245,28 @@ class Layout:
         """Runs trained at once, on all devices."""
         return 1 if self.axis else self.num_devices * self.runs_per_device
 
+    @property
+    def parts(self) -> int:
+        """Parts that a run's batches are split into."""
+        return self.num_devices if self.axis else 1
+
+    @property
+    def slots(self) -> list[tuple[int, int]]:
+        """What this process trains, in its devices' order: (run of the group, part)."""
+        count = len(self.devices) * self.runs_per_device
+        mine = range(jax.process_index() * count, (jax.process_index() + 1) * count)
+        return [(0, part) if self.axis else (part, 0) for part in mine]
+
     def map(
         self, function: Callable, shared: Sequence[bool], donate: Sequence[int] = ()
     ) -> Callable:
         """Maps a function of one run over the runs of a group.
 
         Args:
-          function: with `axis`, `mean` and `total` may be used in it.
-          shared: for each argument, whether it is the same for all runs (see `share`)
-            rather than each run's own (see `place` and `feed`).
-          donate: the arguments whose memory the result may take.
+          function: It may use `mean` and `total` over `axis`.
+          shared: For each argument, whether it is the same for all runs (see `share`)
+            rather than each run's own (see `put` and `put_runs`).
+          donate: The arguments whose memory the result may take.
 
         Returns:
           The mapped function, whose results lie on the devices, see `fetch`.
@@ -160,27 +290,15 @@ class Layout:
 
         return jax.tree.map(copy, tree)
 
-    @property
-    def parts(self) -> int:
-        """Into how many a run's batches are split."""
-        return self.num_devices if self.axis else 1
-
-    @property
-    def places(self) -> list[tuple[int, int]]:
-        """What this process trains, in its devices' order: (run of the group, part)."""
-        count = len(self.devices) * self.runs_per_device
-        mine = range(jax.process_index() * count, (jax.process_index() + 1) * count)
-        return [(0, part) if self.axis else (part, 0) for part in mine]
-
-    def place(self, trees: Sequence[Any]) -> Any:
+    def put_runs(self, trees: Sequence[Any]) -> Any:
         """Puts a tree of arrays for each run of a group on the devices.
 
-        Where there are fewer runs than places, the last one fills up.
+        Where there are fewer runs than slots, the last run fills them up.
         """
-        return self.feed([trees[min(run, len(trees) - 1)] for run, _ in self.places])
+        return self.put([trees[min(run, len(trees) - 1)] for run, _ in self.slots])
 
-    def feed(self, trees: Sequence[Any]) -> Any:
-        """Puts a tree of arrays for each of `places` on the devices."""
+    def put(self, trees: Sequence[Any]) -> Any:
+        """Puts a tree of arrays for each of `slots` on the devices."""
         shape = (len(self.devices), self.runs_per_device)
 
         def stack(*leaves):
@@ -190,7 +308,7 @@ class Layout:
 
     @property
     def _sharding(self) -> jax.sharding.Sharding:
-        """Of arrays whose leading axis is the devices."""
+        """The sharding of arrays whose leading axis is the devices."""
         mesh = jax.sharding.Mesh(np.array(self.devices), (AXIS,))
         return jax.sharding.NamedSharding(mesh, jax.P(AXIS))
 
@@ -210,26 +328,6 @@ class Layout:
         return jax.tree.map(
             lambda x: x.reshape(self.group_size, *x.shape[leading:]), tree
         )
-
-
-def layout(mode: str, num_runs: int, runs_per_group: int) -> Layout:
-    """Chooses a layout on all devices.
-
-    Args:
-      mode: 'data' splits the batches of one run over the devices, 'runs' gives each
-        device runs of its own, 'auto' the second when there are as many.
-      num_runs: to train.
-      runs_per_group: trained at once at most; each device has at least one.
-    """
-    devices = tuple(jax.local_devices())
-    if mode == "data" or (mode == "auto" and num_runs < jax.device_count()):
-        return Layout(devices, AXIS, 1)
-    if jax.process_count() == 1:
-        devices = devices[:num_runs]
-    count = len(devices) * jax.process_count()
-    # Groups of about the same size: 100 runs as 50 + 50 rather than 64 + 36.
-    groups = math.ceil(num_runs / (count * max(runs_per_group // count, 1)))
-    return Layout(devices, None, math.ceil(num_runs / (count * groups)))
 
 
 def check_divisible(batch_size: int, layout: Layout) -> None:

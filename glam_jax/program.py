@@ -1,5 +1,10 @@
-"""A training's compiled functions, and its data on the devices."""
+"""A training's compiled functions with its data, and what they do for a group of runs.
 
+A group of runs is trained at once. One compilation serves all groups: numbers of steps
+and of test segments are arguments.
+"""
+
+import dataclasses
 import functools
 import math
 import time
@@ -14,306 +19,374 @@ from glam_jax import feeds, input_pipeline, models, parallel, runs, steps
 
 EVAL_BATCH_SIZE = 64  # on a device
 CPU_EVAL_BATCH_SIZE = 8  # stays in a core's cache: 11 % faster than 32 on two cores
-FIRST_STEPS = 8  # in the first call; then as many as SECONDS_PER_CALL allow
+FIRST_ROWS = 8  # steps in the first call; then as many as SECONDS_PER_CALL allow
 SECONDS_PER_CALL = 10.0  # after which the host looks whether to stop
 STREAM_BATCHES = 8  # in a chunk
 
 
+@dataclasses.dataclass(frozen=True)
 class Program:
     """A training's compiled functions, and its data on the devices.
 
-    A group of runs is trained at once. One compilation serves all groups: numbers of
-    steps and of test segments are arguments.
-
     Attributes:
-      layout: where the runs of a group are trained.
-      bytes_per_run: of memory on a device, about.
+      config: The recipe.
+      dataset: The utterances.
+      setup: The network and the optimizer.
+      layout: Where the runs of a group are trained.
+      feed: How segments come to the devices.
+      init: Maps a seed to a run's state before its first step.
+      train_steps: `steps.train_steps` of all slots.
+      evaluate: `steps.evaluate` of all slots.
+      most_steps: Steps in the longest epoch of all runs.
+      eval_batch_size: Segments that a device evaluates at once.
+      eval_length: Places for the segments that a run evaluates.
+      bytes_per_run: Memory that a run takes on a device, about.
+      load_seconds: How long it took to bring the data to the devices.
+      compile_seconds: How long it took to compile.
     """
 
-    def __init__(
-        self,
-        config: ml_collections.ConfigDict,
-        dataset: input_pipeline.Dataset,
-        all_runs: Sequence[runs.Run],
-    ):
-        start = time.time()
-        self.config = config
-        self.dataset = dataset
-        feature_shape = dataset.features.shape[1:]
-        model = models.create_model(config.model, len(dataset.class_names))
-        optimizer = steps.create_optimizer(config)
-        self.bytes_per_run = steps.memory_per_run(
-            model, optimizer, feature_shape, config
-        )
-        self.is_streamed = feeds.streams(config.input, dataset)
-        free = 0.8 * parallel.memory()
-        if not self.is_streamed:
-            free -= dataset.features.nbytes
-        self.layout = parallel.layout(
-            config.parallel,
-            len(all_runs),
-            config.runs_per_group
-            or jax.local_device_count() * int(free / self.bytes_per_run),
-        )
-        parallel.check_divisible(config.batch_size, self.layout)
-        self.model = model.clone(batch_axis=self.layout.axis)
-        self.init = jax.jit(
-            functools.partial(steps.create_state, model, optimizer, feature_shape)
-        )
-        if self.is_streamed:
-            self._feed = feeds.Stream(dataset, self.layout, config.input_workers)
-        else:
-            self._feed = feeds.Resident(dataset, self.layout)
-        on_cpu = self.layout.devices[0].platform == "cpu"
-        self._eval_batch_size = CPU_EVAL_BATCH_SIZE if on_cpu else EVAL_BATCH_SIZE
-        self._max_steps = max(run.steps_per_epoch for run in all_runs)
-        longest = max(len(run.eval_segments) for run in all_runs)
-        self._eval_length = _round_up(
-            longest, self.layout.parts * self._eval_batch_size
-        )
-        self._steps_per_call = FIRST_STEPS
-
-        self._train_steps = self.layout.map(
-            functools.partial(steps.train_steps, config, self.model, optimizer),
-            shared=(False, self._feed.shared, False, False),
-            donate=(0,),
-        )
-        self._evaluate = self.layout.map(
-            functools.partial(
-                steps.evaluate,
-                config,
-                self.model,
-                self._eval_batch_size,
-                len(dataset.labels),
-            ),
-            shared=(False, self._feed.shared, False),
-        )
-        self._compile(all_runs[0])
-        self.compile_seconds = time.time() - start
-
-    def _compile(self, run: runs.Run) -> None:
-        """Calls the mapped functions once, for no steps and no segments."""
-        state = self.place([self.init(run.seed)])
-        nothing = self.layout.place([_window(run, 0, 0, 0)])
-        chunk = next(self._training_chunks([run], 0, 0))
-        state = self._train_steps(state, chunk.data, chunk.indices, nothing)
-        chunk = next(self._evaluation_chunks([]))
-        sums = self._evaluate(_variables(state), chunk.data, chunk.indices)
-        jax.block_until_ready(sums)
-
-    def describe(self) -> str:
-        """How many runs are trained at once, and the memory that one takes."""
-        layout = self.layout
-        place = "one run at a time"
-        if layout.group_size > 1:
-            place = f"{layout.group_size} runs at a time"
-        elif layout.num_devices > 1:
-            place += " on all devices"
-        streamed = "; segments are streamed" if self.is_streamed else ""
-        return (
-            f"{place}, about {self.bytes_per_run / 2**20:.0f} MiB for a run{streamed}"
-        )
-
-    def groups(self, unfinished: Sequence[runs.Run]) -> list[list[runs.Run]]:
-        """Divides runs into those that are trained at once."""
-        size = self.layout.group_size
-        return [
-            list(unfinished[start : start + size])
-            for start in range(0, len(unfinished), size)
-        ]
-
-    def place(self, states: Sequence[steps.TrainState]) -> steps.TrainState:
-        """Copies the states of a group to the devices."""
-        return self.layout.place(states)
-
-    def fetch(self, state: steps.TrainState) -> list[steps.TrainState]:
-        """Copies the states of a group to the host, one for each of its places."""
-        stacked = self.layout.fetch(state)
-        return [
-            jax.tree.map(lambda leaf, k=k: leaf[k], stacked)
-            for k in range(self.layout.group_size)
-        ]
-
-    def steps_done(self, state: steps.TrainState) -> np.ndarray:
-        """(places,) steps that the runs of a group on the devices have done."""
-        return self.layout.fetch(state.step)
-
-    def loss_sums(self, state: steps.TrainState) -> np.ndarray:
-        """(places,) summed losses of the current epoch of a group on the devices."""
-        return self.layout.fetch(state.loss_sum)
-
-    def train_epoch(
-        self,
-        state: steps.TrainState,
-        group: Sequence[runs.Run],
-        epoch: int,
-        stop_requested: Callable,
-    ) -> tuple[steps.TrainState, float]:
-        """Trains what is left of an epoch of a group.
-
-        A run that is past this epoch already stays as it is.
-
-        Args:
-          state: of the group on the devices; its memory is reused.
-          group: the runs.
-          epoch: counted from 0.
-          stop_requested: asked every few seconds whether to stop in the middle.
-
-        Returns:
-          The state on the devices, and the segments trained per second.
-
-        Raises:
-          FloatingPointError: when a loss is not finite.
-        """
-        starts = np.array([epoch * run.steps_per_epoch for run in group])
-        begun = done = self.steps_done(state)[: len(group)]
-        # A run that is past this epoch already has nothing to do in it.
-        ends = np.maximum([(epoch + 1) * run.steps_per_epoch for run in group], done)
-        begin = time.time()
-        progress = tqdm.tqdm(
-            desc=f"epoch {epoch + 1}",
-            total=int((ends - np.minimum(starts, done)).sum()),
-            initial=int(np.maximum(done - starts, 0).sum()),
-            unit="step",
-            leave=False,
-            disable=None,
-        )
-        first = int((done - starts)[done < ends].min())
-        for chunk in self._training_chunks(group, epoch, first):
-            chunk_ends = np.clip(starts + chunk.stop, done, ends)
-            while not (stop := parallel.any_process(stop_requested())) and (
-                (done < chunk_ends).any()
-            ):
-                start = time.time()
-                stops = np.minimum(done + self._steps_per_call, chunk_ends)
-                windows = self._windows(group, starts, starts + chunk.start, stops)
-                state = self._train_steps(
-                    state, chunk.data, chunk.indices, self.layout.place(windows)
-                )
-                self._check_finite(state, group, epoch)
-                seconds_per_step = (time.time() - start) / (stops - done).max()
-                self._steps_per_call = max(1, int(SECONDS_PER_CALL / seconds_per_step))
-                progress.update(int((stops - done).sum()))
-                done = stops
-            if stop:
-                break
-        progress.close()
-        segments = int((done - begun).sum()) * self.config.batch_size
-        return state, segments / (time.time() - begin)
-
-    def _training_chunks(
-        self, group: Sequence[runs.Run], epoch: int, first: int
-    ) -> Iterator[feeds.Chunk]:
-        """Batches of an epoch, from a step of it on, and with whom they are mixed."""
-        batch_size, parts = self.config.batch_size, self.layout.parts
-        pairs = []
-        for run in group:
-            batches = np.full((self._max_steps, batch_size), -1, np.int32)
-            batches[: run.steps_per_epoch] = runs.epoch_batches(run, epoch, batch_size)
-            both = steps.pair(run.seed, epoch * run.steps_per_epoch, batches)
-            pairs.append(np.asarray(both).reshape(self._max_steps, 2, parts, -1))
-        last = len(group) - 1  # fills up the places without a run
-        mine = [pairs[min(k, last)][:, :, part] for k, part in self.layout.places]
-        distinct = batch_size // parts * min(2, parts)
-        return self._feed.chunks(mine, first, STREAM_BATCHES, distinct)
-
-    def _windows(
-        self,
-        group: Sequence[runs.Run],
-        epoch_starts: np.ndarray,
-        starts: np.ndarray,
-        stops: np.ndarray,
-    ) -> list[steps.Window]:
-        """The steps of each run, and none for places without a run."""
-        windows = [
-            _window(*each)
-            for each in zip(group, epoch_starts, starts, stops, strict=True)
-        ]
-        idle = windows[-1].replace(stop=np.int32(0))
-        return windows + [idle] * (self.layout.group_size - len(group))
-
-    def _check_finite(
-        self, state: steps.TrainState, group: Sequence[runs.Run], epoch: int
-    ) -> None:
-        loss_sums = self.loss_sums(state)
-        for k, run in enumerate(group):
-            if not math.isfinite(loss_sums[k]):
-                raise FloatingPointError(
-                    f"the loss is {loss_sums[k]} in epoch {epoch + 1}, step "
-                    f"{self.steps_done(state)[k]} of run {run.number} (seed "
-                    f"{run.seed}); a smaller --config.learning_rate may help"
-                )
-
-    def mean_logits(
-        self, state: steps.TrainState, group: Sequence[runs.Run]
-    ) -> list[np.ndarray]:
-        """(utterances, classes) mean logits of held-out utterances, for each run.
-
-        Rows of other utterances hold zeros.
-        """
-        sums = 0
-        for chunk in self._evaluation_chunks(group):
-            part = self._evaluate(_variables(state), chunk.data, chunk.indices)
-            sums = sums + self.layout.fetch(part)
-        tested = self.dataset.utterance[self.dataset.testing]
-        return list(sums[: len(group)] / np.bincount(tested)[:, None])
-
-    def _evaluation_chunks(self, group: Sequence[runs.Run]) -> Iterator[feeds.Chunk]:
-        """The held-out segments; a place without a run has none."""
-        held_out = np.full((self.layout.group_size, self._eval_length), -1, np.int32)
-        for row, run in zip(held_out, group, strict=False):
-            row[: len(run.eval_segments)] = run.eval_segments
-        mine = [
-            held_out[k, part :: self.layout.parts] for k, part in self.layout.places
-        ]
-        return self._feed.chunks(mine, 0, STREAM_BATCHES * self._eval_batch_size, 1)
-
-    def embeddings(self, state: steps.TrainState, utterances: np.ndarray) -> np.ndarray:
-        """(n, features) of some utterances: the mean input of the classifier.
-
-        Args:
-          state: of one run, on the host.
-          utterances: (n,) indices.
-        """
-
-        @jax.jit
-        def embed(features):
-            _, collected = self.model.apply(
-                _variables(state),
-                features.astype(self.config.dtype),
-                train=False,
-                mutable=["intermediates"],
-            )
-            return collected["intermediates"]["embedding"][0]
-
-        segments = self.dataset.testing_segments(utterances)
-        size = self._eval_batch_size
-        sums = counts = 0
-        for start in range(0, len(segments), size):
-            # The last batch is filled up, so that one compilation serves all.
-            batch = np.resize(segments[start : start + size], size)
-            embedded = np.asarray(embed(self.dataset.features[batch]))
-            owner = self.dataset.utterance[segments[start : start + size]]
-            belongs = utterances[:, None] == owner  # (utterances, segments)
-            sums += belongs @ embedded[: len(owner)]
-            counts += belongs.sum(axis=1, keepdims=True)
-        return sums / counts
+    config: ml_collections.ConfigDict
+    dataset: input_pipeline.Dataset
+    setup: steps.Setup
+    layout: parallel.Layout
+    feed: feeds.Feed
+    init: Callable
+    train_steps: Callable
+    evaluate: Callable
+    most_steps: int
+    eval_batch_size: int
+    eval_length: int
+    bytes_per_run: int
+    load_seconds: float = 0.0
+    compile_seconds: float = 0.0
 
 
-def _round_up(number: int, multiple: int) -> int:
-    return -(-number // multiple) * multiple
+def create(
+    config: ml_collections.ConfigDict,
+    dataset: input_pipeline.Dataset,
+    all_runs: Sequence[runs.Run],
+) -> Program:
+    """Plans, loads and compiles a training.
 
+    Args:
+      config: The recipe.
+      dataset: The utterances.
+      all_runs: The runs to train.
 
-def _variables(state: steps.TrainState) -> dict:
-    return {"params": state.params, "batch_stats": state.batch_stats}
-
-
-def _window(run: runs.Run, epoch_start: int, start: int, stop: int) -> steps.Window:
-    return steps.Window(
-        seed=np.int32(run.seed),
-        class_weights=run.class_weights,
-        epoch_start=np.int32(epoch_start),
-        start=np.int32(start),
-        stop=np.int32(stop),
-        steps_per_epoch=np.int32(run.steps_per_epoch),
+    Raises:
+      ValueError: when the network lacks something, or its batches cannot be split.
+    """
+    num_classes = len(dataset.class_names)
+    feature_shape = dataset.features.shape[1:]
+    network = models.check(config.model, feature_shape, num_classes)
+    alone = steps.create_setup(config, num_classes)
+    bytes_per_run = steps.memory_per_run(alone, feature_shape)
+    plan = parallel.plan_layout(
+        parallel.machine(),
+        num_runs=len(all_runs),
+        bytes_per_run=bytes_per_run,
+        segment_bytes=dataset.features.nbytes,
+        splittable=network.splittable,
+        mode=config.parallel,
+        input_mode=config.input,
+        runs_per_group=config.runs_per_group,
     )
+    layout = parallel.Layout.of(plan)
+    parallel.check_divisible(config.batch_size, layout)
+    setup = steps.create_setup(config, num_classes, layout.axis)
+    start = time.time()
+    feed = feeds.create(dataset, layout, plan.streams, config.input_workers)
+    loaded = time.time()
+    on_cpu = layout.devices[0].platform == "cpu"
+    eval_batch_size = CPU_EVAL_BATCH_SIZE if on_cpu else EVAL_BATCH_SIZE
+    evaluate = functools.partial(
+        steps.evaluate, setup, eval_batch_size, len(dataset.labels)
+    )
+    program = Program(
+        config=config,
+        dataset=dataset,
+        setup=setup,
+        layout=layout,
+        feed=feed,
+        init=jax.jit(functools.partial(steps.create_state, alone, feature_shape)),
+        train_steps=layout.map(
+            functools.partial(steps.train_steps, setup),
+            shared=(False, feed.shared, False, False),
+            donate=(0,),
+        ),
+        evaluate=layout.map(evaluate, shared=(False, feed.shared, False)),
+        most_steps=max(run.steps_per_epoch for run in all_runs),
+        eval_batch_size=eval_batch_size,
+        eval_length=_round_up(
+            max(len(run.eval_segments) for run in all_runs),
+            layout.parts * eval_batch_size,
+        ),
+        bytes_per_run=bytes_per_run,
+    )
+    _compile(program, all_runs[0])
+    return dataclasses.replace(
+        program, load_seconds=loaded - start, compile_seconds=time.time() - loaded
+    )
+
+
+def _compile(program: Program, run: runs.Run) -> None:
+    """Calls the mapped functions once, for no steps and no segments."""
+    state = program.layout.put_runs([program.init(run.seed)])
+    epoch = _draw(program, [run], 0)
+    nothing = _windows(program, [run], epoch, 0, np.zeros(1), np.zeros(1))
+    chunk = next(_training_chunks(program, [run], epoch, 0))
+    state = program.train_steps(state, chunk.data, chunk.indices, nothing)
+    chunk = next(_evaluation_chunks(program, []))
+    sums = program.evaluate(steps.variables(state), chunk.data, chunk.indices)
+    jax.block_until_ready(sums)
+
+
+def describe(program: Program) -> str:
+    """How many runs are trained at once, and the memory that one takes."""
+    layout = program.layout
+    place = "one run at a time"
+    if layout.group_size > 1:
+        place = f"{layout.group_size} runs at a time"
+    elif layout.axis and layout.num_devices > 1:
+        place += " on all devices"
+    streamed = "" if program.feed.shared else "; segments are streamed"
+    mebibytes = program.bytes_per_run / 2**20
+    return f"{place}, about {mebibytes:.0f} MiB for a run{streamed}"
+
+
+def groups(program: Program, unfinished: Sequence[runs.Run]) -> list[list[runs.Run]]:
+    """Divides runs into groups that are trained at once."""
+    size = program.layout.group_size
+    return [
+        list(unfinished[start : start + size])
+        for start in range(0, len(unfinished), size)
+    ]
+
+
+def fetch(program: Program, state: steps.TrainState) -> list[steps.TrainState]:
+    """Copies the states of a group to the host, one for each run."""
+    stacked = program.layout.fetch(state)
+    return [
+        jax.tree.map(lambda leaf, k=k: leaf[k], stacked)
+        for k in range(program.layout.group_size)
+    ]
+
+
+@dataclasses.dataclass
+class Pace:
+    """How many steps the next call shall do; a call should take SECONDS_PER_CALL."""
+
+    rows: int = FIRST_ROWS
+
+    def adjust(self, seconds_per_row: float) -> None:
+        """Learns from a call."""
+        self.rows = max(1, int(SECONDS_PER_CALL / seconds_per_row))
+
+
+def train_epoch(
+    program: Program,
+    state: steps.TrainState,
+    group: Sequence[runs.Run],
+    epoch: int,
+    stop_requested: Callable[[], bool],
+    pace: Pace,
+) -> tuple[steps.TrainState, float]:
+    """Trains what is left of an epoch of a group.
+
+    The runs walk through the steps ("rows") of the epoch together. One that has done
+    its first rows already waits until the others are there; one with fewer rows waits
+    at its end.
+
+    Args:
+      program: The compiled functions.
+      state: The states of the group on the devices; their memory is reused.
+      group: The runs.
+      epoch: The epoch, counted from 0.
+      stop_requested: It is asked every few seconds whether to stop in the middle.
+      pace: It decides how many rows a call trains.
+
+    Returns:
+      The state on the devices, and the segments trained per second.
+
+    Raises:
+      FloatingPointError: when a loss is not finite.
+    """
+    rows = np.array([run.steps_per_epoch for run in group])
+    epoch_start = epoch * rows
+    done = program.layout.fetch(state.step)[: len(group)]
+    first = np.minimum(done - epoch_start, rows)  # rows that each run has done
+    drawn = _draw(program, group, epoch)
+    begin, row = time.time(), int(first.min())
+    with _progress_bar(epoch, rows, first) as bar:
+        for chunk in _training_chunks(program, group, drawn, row):
+            while row < chunk.stop:
+                if parallel.any_process(stop_requested()):
+                    return state, _speed(program, done, state, begin)
+                start, next_row = time.time(), min(row + pace.rows, chunk.stop)
+                stops = epoch_start + np.clip(next_row, first, rows)
+                windows = _windows(
+                    program, group, drawn, chunk.start, epoch_start, stops
+                )
+                state = program.train_steps(state, chunk.data, chunk.indices, windows)
+                _check_finite(program, state, group, epoch)
+                pace.adjust((time.time() - start) / (next_row - row))
+                bar.update(_trained(row, next_row, first, rows))
+                row = next_row
+    return state, _speed(program, done, state, begin)
+
+
+def _progress_bar(epoch: int, rows: np.ndarray, first: np.ndarray) -> tqdm.tqdm:
+    return tqdm.tqdm(
+        desc=f"epoch {epoch + 1}",
+        total=int(rows.sum()),
+        initial=int(first.sum()),
+        unit="step",
+        leave=False,
+        disable=None,
+    )
+
+
+def _trained(row: int, next_row: int, first: np.ndarray, rows: np.ndarray) -> int:
+    """Steps of all runs from one row to another."""
+    return int((np.clip(next_row, first, rows) - np.clip(row, first, rows)).sum())
+
+
+def _speed(
+    program: Program, done: np.ndarray, state: steps.TrainState, begin: float
+) -> float:
+    """Segments trained per second since `begin`, when so many steps were done."""
+    trained = program.layout.fetch(state.step)[: len(done)] - done
+    return int(trained.sum()) * program.config.batch_size / (time.time() - begin)
+
+
+def _draw(program: Program, group: Sequence[runs.Run], epoch: int) -> list[runs.Epoch]:
+    config = program.config
+    return [
+        runs.draw_epoch(run, epoch, config.batch_size, config.mixup_alpha)
+        for run in group
+    ]
+
+
+def _training_chunks(
+    program: Program, group: Sequence[runs.Run], drawn: Sequence[runs.Epoch], row: int
+) -> Iterator[feeds.Chunk]:
+    """The pairs of an epoch's steps from `row` on, for each slot."""
+    layout, batch_size = program.layout, program.config.batch_size
+    shape = (program.most_steps, 2, layout.parts, batch_size // layout.parts)
+    pairs = [_filled(epoch.pairs, program.most_steps).reshape(shape) for epoch in drawn]
+    last = len(group) - 1  # fills up the slots without a run
+    mine = [pairs[min(run, last)][:, :, part] for run, part in layout.slots]
+    distinct = batch_size // layout.parts * min(2, layout.parts)
+    return program.feed.chunks(mine, row, STREAM_BATCHES, distinct)
+
+
+def _windows(
+    program: Program,
+    group: Sequence[runs.Run],
+    drawn: Sequence[runs.Epoch],
+    chunk_start: int,
+    epoch_starts: np.ndarray,
+    stops: np.ndarray,
+) -> steps.Window:
+    """The steps of each run, and none for slots without a run, on the devices."""
+    windows = [
+        steps.Window(
+            seed=np.int32(run.seed),
+            class_weights=run.class_weights,
+            mixing_weights=_filled(epoch.weights, program.most_steps),
+            epoch_start=np.int32(epoch_start),
+            start=np.int32(epoch_start + chunk_start),
+            stop=np.int32(stop),
+            steps_per_epoch=np.int32(run.steps_per_epoch),
+        )
+        for run, epoch, epoch_start, stop in zip(
+            group, drawn, epoch_starts, stops, strict=True
+        )
+    ]
+    idle = windows[-1].replace(stop=np.int32(0))
+    empty = program.layout.group_size - len(group)
+    return program.layout.put_runs(windows + [idle] * empty)
+
+
+def _filled(x: np.ndarray, length: int) -> np.ndarray:
+    """Zeros after x, up to a length that all runs share."""
+    result = np.zeros((length, *x.shape[1:]), x.dtype)
+    result[: len(x)] = x
+    return result
+
+
+def _check_finite(
+    program: Program, state: steps.TrainState, group: Sequence[runs.Run], epoch: int
+) -> None:
+    loss_sums = program.layout.fetch(state.loss_sum)
+    for k, run in enumerate(group):
+        if not math.isfinite(loss_sums[k]):
+            step = program.layout.fetch(state.step)[k]
+            raise FloatingPointError(
+                f"the loss is {loss_sums[k]} in epoch {epoch + 1}, step {step} of run "
+                f"{run.number} (seed {run.seed}); a smaller --config.learning_rate may "
+                "help"
+            )
+
+
+def mean_logits(
+    program: Program, state: steps.TrainState, group: Sequence[runs.Run]
+) -> list[np.ndarray]:
+    """(utterances, classes) mean logits of held-out utterances, for each run.
+
+    Rows of other utterances hold zeros.
+    """
+    sums = 0
+    for chunk in _evaluation_chunks(program, group):
+        part = program.evaluate(steps.variables(state), chunk.data, chunk.indices)
+        sums = sums + program.layout.fetch(part)
+    dataset = program.dataset
+    tested = dataset.utterance[dataset.testing]
+    return list(sums[: len(group)] / np.bincount(tested)[:, None])
+
+
+def _evaluation_chunks(
+    program: Program, group: Sequence[runs.Run]
+) -> Iterator[feeds.Chunk]:
+    """The held-out segments; a slot without a run has none."""
+    layout = program.layout
+    held_out = np.full((layout.group_size, program.eval_length), -1, np.int32)
+    for row, run in zip(held_out, group, strict=False):
+        row[: len(run.eval_segments)] = run.eval_segments
+    mine = [held_out[run, part :: layout.parts] for run, part in layout.slots]
+    return program.feed.chunks(mine, 0, STREAM_BATCHES * program.eval_batch_size, 1)
+
+
+def embeddings(
+    program: Program, state: steps.TrainState, utterances: np.ndarray
+) -> np.ndarray | None:
+    """(n, features) of some utterances: the mean embedding of their segments.
+
+    None where the network names no embedding.
+
+    Args:
+      program: The compiled functions.
+      state: The state of one run, on the host.
+      utterances: (n,) indices.
+    """
+    dataset, size = program.dataset, program.eval_batch_size
+    model = models.create_model(program.config.model, program.setup.num_classes)
+    apply = jax.jit(functools.partial(steps.logits_and_embedding, model))
+    segments = dataset.testing_segments(utterances)
+    sums = counts = 0
+    for start in range(0, len(segments), size):
+        # The last batch is filled up, so that one compilation serves all.
+        batch = np.resize(segments[start : start + size], size)
+        x = dataset.features[batch].astype(program.config.dtype)
+        _, embedded = apply(steps.variables(state), x)
+        if embedded is None:
+            return None
+        owner = dataset.utterance[segments[start : start + size]]
+        belongs = utterances[:, None] == owner  # (utterances, segments)
+        sums += belongs @ np.asarray(embedded)[: len(owner)]
+        counts += belongs.sum(axis=1, keepdims=True)
+    return sums / counts
+
+
+def _round_up(value: int, multiple: int) -> int:
+    return -(-value // multiple) * multiple

@@ -6,8 +6,8 @@ import pathlib
 import ml_collections
 import numpy as np
 
-from glam_jax import input_pipeline, splits
-from glam_jax.splits import files
+from glam_jax import input_pipeline, splits, streams
+from glam_jax.splits import files as split_files
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,14 +15,14 @@ class Run:
     """One training of the many that a report summarises.
 
     Attributes:
-      number: from 0.
-      seed: of the split, the initial weights, the order and mixup.
-      fold: what is held out, or a split file's column; '' for a random split.
-      split: utterances that train, validate and test.
-      train_segments: (n,) indices; upsampling repeats some.
-      eval_segments: (m,) indices, of validation and test.
-      class_weights: (classes,) of the losses.
-      steps_per_epoch: whole batches; the rest of an epoch's order is dropped.
+      number: The run's number, counted from 0.
+      seed: It decides the split, the initial weights, the order and mixup.
+      fold: What is held out, or a split file's column; '' for a random split.
+      split: Utterances that train, validate and test.
+      train_segments: (n,) int32 indices; upsampling repeats some.
+      eval_segments: (m,) int32 indices of the segments that validate and test.
+      class_weights: (classes,) float32, the weight of each class's losses.
+      steps_per_epoch: Whole batches in an epoch.
     """
 
     number: int
@@ -88,7 +88,7 @@ def named_splits(
     """
     groups = dataset.groups
     if config.split_file:
-        read = files.read(pathlib.Path(config.split_file), dataset.ids)
+        read = split_files.read(pathlib.Path(config.split_file), dataset.ids)
         selection = splits.protocol(config.protocol).selection
         for name, split in read.items():
             if selection == "validation" and len(split.validation) == 0:
@@ -116,9 +116,11 @@ def names(all_runs: list[Run]) -> list[str]:
     return [f"{run.fold}_seed{run.seed}" for run in all_runs]
 
 
-def split_file(all_runs: list[Run], dataset: input_pipeline.Dataset) -> str:
-    """The text of a split file with a column for each run."""
-    return files.to_csv(dataset.ids, names(all_runs), [run.split for run in all_runs])
+def split_table(all_runs: list[Run], dataset: input_pipeline.Dataset) -> str:
+    """The splits of all runs as CSV, a column for each run."""
+    return split_files.to_csv(
+        dataset.ids, names(all_runs), [run.split for run in all_runs]
+    )
 
 
 def inverse_frequencies(labels: np.ndarray, num_classes: int) -> np.ndarray:
@@ -140,7 +142,7 @@ def upsample(labels: np.ndarray, seed: int) -> np.ndarray:
       labels: of the training utterances.
       seed: draws those that are repeated once more than others of their class.
     """
-    random = np.random.default_rng((seed, 0, 1))
+    random = streams.stream(seed, "upsampling")
     copies = np.ones(len(labels), int)
     most = np.bincount(labels).max()
     for label in np.unique(labels):
@@ -151,8 +153,40 @@ def upsample(labels: np.ndarray, seed: int) -> np.ndarray:
     return copies
 
 
-def epoch_batches(run: Run, epoch: int, batch_size: int) -> np.ndarray:
-    """(steps, batch_size) the run's training segments in an epoch, by (seed, epoch)."""
-    random = np.random.default_rng((run.seed, epoch))
-    order = random.permutation(run.train_segments)
-    return order[: run.steps_per_epoch * batch_size].reshape(-1, batch_size)
+@dataclasses.dataclass(frozen=True)
+class Epoch:
+    """What a run trains on in an epoch, for each of its steps.
+
+    Attributes:
+      pairs: (steps, 2, batch_size) int32, the segments of a batch, and with which
+        segment each is mixed.
+      weights: (steps,) float32, the weight of a batch's segments against their
+        partners; 1 without mixup.
+    """
+
+    pairs: np.ndarray
+    weights: np.ndarray
+
+
+def draw_epoch(run: Run, epoch: int, batch_size: int, mixup_alpha: float) -> Epoch:
+    """Draws order, partners and weights of an epoch by (seed, epoch).
+
+    One weight ~ Beta(alpha, alpha) and one permutation a batch (paper, section 3.3).
+
+    Args:
+      run: The run.
+      epoch: The epoch, counted from 0.
+      batch_size: Segments in a batch; the rest of an epoch's order is dropped.
+      mixup_alpha: Alpha of the Beta distribution; 0 for no mixup.
+    """
+    steps = run.steps_per_epoch
+    order = streams.stream(run.seed, "order", epoch).permutation(run.train_segments)
+    batches = order[: steps * batch_size].reshape(steps, batch_size)
+    weights = np.ones(steps, np.float32)
+    if mixup_alpha == 0:
+        return Epoch(np.stack([batches, batches], axis=1), weights)
+    partners = streams.stream(run.seed, "partners", epoch).permuted(batches, axis=1)
+    beta = streams.stream(run.seed, "weights", epoch).beta(
+        mixup_alpha, mixup_alpha, steps
+    )
+    return Epoch(np.stack([batches, partners], axis=1), beta.astype(np.float32))

@@ -1,5 +1,6 @@
 """What runs on the devices: the training state, the step, and the evaluation."""
 
+import dataclasses
 from typing import Any
 
 import flax
@@ -10,7 +11,39 @@ import optax
 from flax import linen as nn
 from jax import lax
 
-from glam_jax import parallel
+from glam_jax import models, parallel, streams
+
+
+@dataclasses.dataclass(frozen=True)
+class Setup:
+    """What a run is trained with.
+
+    Attributes:
+      config: The recipe.
+      model: The network.
+      optimizer: See `create_optimizer`.
+      num_classes: Emotions told apart.
+      axis: Name of the mapped axis that batches are split over, None for none.
+    """
+
+    config: ml_collections.ConfigDict
+    model: nn.Module
+    optimizer: optax.GradientTransformation
+    num_classes: int
+    axis: str | None
+
+
+def create_setup(
+    config: ml_collections.ConfigDict, num_classes: int, axis: str | None = None
+) -> Setup:
+    """The network and the optimizer of a config; see `Setup`."""
+    return Setup(
+        config=config,
+        model=models.create_model(config.model, num_classes, batch_axis=axis),
+        optimizer=create_optimizer(config),
+        num_classes=num_classes,
+        axis=axis,
+    )
 
 
 @flax.struct.dataclass
@@ -18,11 +51,11 @@ class TrainState:
     """All that a training step changes.
 
     Attributes:
-      step: steps done.
-      params: the model's parameters.
-      batch_stats: the model's running averages.
-      opt_state: the optimizer's.
-      loss_sum: sum of the losses of the current epoch's steps.
+      step: Steps done.
+      params: The network's parameters.
+      batch_stats: The network's running averages, {} where it has none.
+      opt_state: The optimizer's state.
+      loss_sum: Sum of the losses of the current epoch's steps.
     """
 
     step: jax.Array
@@ -38,8 +71,8 @@ class Data:
 
     Attributes:
       features: (segments, frequency, time) float32.
-      utterance: (segments,) int32, the utterance of a segment.
-      labels: (segments,) int32.
+      utterance: (segments,) int32, the utterance that a segment is from.
+      labels: (segments,) int32, the class of a segment.
     """
 
     features: jax.Array
@@ -49,19 +82,22 @@ class Data:
 
 @flax.struct.dataclass
 class Window:
-    """The steps to train in one call, of a run.
+    """The steps of a run to train in one call.
 
     Attributes:
-      seed: of the run.
-      class_weights: (classes,) of the run's losses.
-      epoch_start: the epoch's first step.
-      start: the step of the first pairs at hand.
-      stop: the step to stop before.
-      steps_per_epoch: of the run.
+      seed: The run's seed.
+      class_weights: (classes,) float32, the weight of each class's losses.
+      mixing_weights: (steps,) float32, for each step of the epoch the weight of a
+        batch's segments against their partners.
+      epoch_start: The epoch's first step.
+      start: The step of the first pairs at hand.
+      stop: The step to stop before.
+      steps_per_epoch: Steps in an epoch of the run.
     """
 
     seed: jax.Array
     class_weights: jax.Array
+    mixing_weights: jax.Array
     epoch_start: jax.Array
     start: jax.Array
     stop: jax.Array
@@ -108,62 +144,31 @@ def learning_rate(
 
 
 def create_state(
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    feature_shape: tuple[int, int],
-    seed: jax.Array,
+    setup: Setup, feature_shape: tuple[int, int], seed: jax.Array
 ) -> TrainState:
     """A run's state before its first step."""
     segment = jnp.zeros((1, *feature_shape))
+    # Without an axis: nothing is mapped here.
+    model = models.create_model(setup.config.model, setup.num_classes)
     variables = model.init(jax.random.key(seed), segment, train=False)
     return TrainState(
         step=jnp.int32(0),
         params=variables["params"],
-        batch_stats=variables["batch_stats"],
-        opt_state=optimizer.init(variables["params"]),
+        batch_stats=variables.get("batch_stats", {}),
+        opt_state=setup.optimizer.init(variables["params"]),
         loss_sum=jnp.float32(0),
     )
 
 
-def mixing_weight(seed: jax.Array, step: jax.Array, alpha: float) -> jax.Array:
-    """The weight of a batch's examples against their partners' (paper, section 3.3).
-
-    Drawn from Beta(alpha, alpha) by (seed, step); 1 for alpha 0.
-    """
-    if alpha == 0:
-        return jnp.float32(1)
-    return jax.random.beta(_step_keys(seed, step)[0], alpha, alpha)
-
-
-def partners(seed: jax.Array, step: jax.Array, batch_size: int) -> jax.Array:
-    """(batch_size,) with whom a batch's examples are mixed: a permutation of it."""
-    return jax.random.permutation(_step_keys(seed, step)[1], batch_size)
-
-
-@jax.jit
-def pair(seed: jax.Array, first_step: jax.Array, batches: jax.Array) -> jax.Array:
-    """(steps, 2, batch_size) the batches of some steps, and their examples' partners.
-
-    Args:
-      seed: of the run.
-      first_step: of the batches.
-      batches: (steps, batch_size).
-    """
-    count, size = batches.shape
-    permutations = jax.vmap(lambda step: partners(seed, step, size))(
-        first_step + jnp.arange(count)
-    )
-    others = jnp.take_along_axis(batches, permutations, axis=1)
-    return jnp.stack([batches, others], axis=1)
+def variables(state: TrainState) -> dict[str, Any]:
+    """The weights in a state: what `model.apply` takes first."""
+    return {"params": state.params, "batch_stats": state.batch_stats}
 
 
 def dropout_key(seed: jax.Array, step: jax.Array) -> jax.Array:
-    """The key of a step's dropout."""
-    return _step_keys(seed, step)[2]
-
-
-def _step_keys(seed: jax.Array, step: jax.Array) -> jax.Array:
-    return jax.random.split(jax.random.fold_in(jax.random.key(seed), step), 3)
+    """The key of a step's dropout, by (seed, step)."""
+    key = jax.random.fold_in(jax.random.key(seed), streams.number("dropout"))
+    return jax.random.fold_in(key, step)
 
 
 def cross_entropy(
@@ -180,52 +185,45 @@ def cross_entropy(
 
 
 def train_step(
-    config: ml_collections.ConfigDict,
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    data: Data,
-    pairs: jax.Array,
-    window: Window,
+    setup: Setup, state: TrainState, data: Data, pairs: jax.Array, window: Window
 ) -> TrainState:
     """One step of mixup training on this device's part of a global batch.
 
     Args:
-      config: the recipe.
-      model: the network.
-      optimizer: see `create_optimizer`.
-      state: before the step.
-      data: segments.
-      pairs: (2, examples) indices of the segments of this device's part of the batch,
-        and of their partners.
-      window: for the run's seed and the length of an epoch.
+      setup: The recipe, the network and the optimizer.
+      state: The state before the step.
+      data: The segments.
+      pairs: (2, examples) int32 indices of the segments of this device's part of the
+        batch, and of their partners.
+      window: It gives the run's seed, its weights and the length of an epoch.
 
     Returns:
       The state after it, the same on all devices.
     """
-    axis = model.batch_axis
-    weight = mixing_weight(window.seed, state.step, config.mixup_alpha)
+    config, axis = setup.config, setup.axis
+    weight = window.mixing_weights[state.step - window.epoch_start]
     features, labels = data.features[pairs], data.labels[pairs]
     x = weight * features[0] + (1 - weight) * features[1]
     x = x.astype(config.dtype)
 
     def loss_fn(params):
-        logits, updates = model.apply(
+        logits, updates = setup.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
             x,
             train=True,
             mutable=["batch_stats"],
             rngs={"dropout": dropout_key(window.seed, state.step)},
         )
+        logits = logits.astype(jnp.float32)
         class_weights = window.class_weights
         loss = weight * cross_entropy(logits, labels[0], class_weights, axis)
         loss += (1 - weight) * cross_entropy(logits, labels[1], class_weights, axis)
-        return loss, updates["batch_stats"]
+        return loss, updates.get("batch_stats", {})
 
     (loss, batch_stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
         state.params
     )
-    updates, opt_state = optimizer.update(
+    updates, opt_state = setup.optimizer.update(
         parallel.mean(gradients, axis), state.opt_state, state.params
     )
     rate = learning_rate(config, state.step, window.steps_per_epoch)
@@ -241,18 +239,19 @@ def train_step(
 
 
 def train_steps(
-    config: ml_collections.ConfigDict,
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    state: TrainState,
-    data: Data,
-    pairs: jax.Array,
-    window: Window,
+    setup: Setup, state: TrainState, data: Data, pairs: jax.Array, window: Window
 ) -> TrainState:
     """Trains up to step `window.stop` without the host; a non-finite loss ends it.
 
     Args:
-      pairs: (steps, 2, examples), from step `window.start` on; see `train_step`.
+      setup: See `train_step`.
+      state: The state before.
+      data: The segments.
+      pairs: (steps, 2, examples) int32, from step `window.start` on.
+      window: The steps to train.
+
+    Returns:
+      The state after them, the same on all devices.
     """
 
     def unfinished(state):
@@ -260,31 +259,26 @@ def train_steps(
 
     def body(state):
         step_pairs = pairs[state.step - window.start]
-        return train_step(config, model, optimizer, state, data, step_pairs, window)
+        return train_step(setup, state, data, step_pairs, window)
 
     return lax.while_loop(unfinished, body, state)
 
 
-def memory_per_run(
-    model: nn.Module,
-    optimizer: optax.GradientTransformation,
-    feature_shape: tuple[int, int],
-    config: ml_collections.ConfigDict,
-) -> int:
+def memory_per_run(setup: Setup, feature_shape: tuple[int, int]) -> int:
     """About how many bytes a run in training takes on a device.
 
     Its state twice (before and after a step), its gradients, and what the forward pass
     keeps for the backward pass.
     """
-    state = jax.eval_shape(
-        lambda: create_state(model, optimizer, feature_shape, jnp.int32(0))
-    )
+    state = jax.eval_shape(lambda: create_state(setup, feature_shape, jnp.int32(0)))
 
     def backward(params, batch_stats):
         def forward(params):
-            logits, _ = model.apply(
+            logits, _ = setup.model.apply(
                 {"params": params, "batch_stats": batch_stats},
-                jnp.zeros((config.batch_size, *feature_shape), config.dtype),
+                jnp.zeros(
+                    (setup.config.batch_size, *feature_shape), setup.config.dtype
+                ),
                 train=True,
                 mutable=["batch_stats"],
                 rngs={"dropout": jax.random.key(0)},
@@ -302,8 +296,7 @@ def memory_per_run(
 
 
 def evaluate(
-    config: ml_collections.ConfigDict,
-    model: nn.Module,
+    setup: Setup,
     batch_size: int,
     num_utterances: int,
     variables: dict,
@@ -313,28 +306,47 @@ def evaluate(
     """Sums the logits of each utterance's segments.
 
     Args:
-      config: the recipe.
-      model: the network.
-      batch_size: segments at a time.
-      num_utterances: of the data set.
+      setup: See `train_step`.
+      batch_size: Segments at a time.
+      num_utterances: Utterances in the data set.
       variables: {'params', 'batch_stats'}.
-      data: segments.
-      segments: indices of this device's segments, then -1 up to a multiple of
-        `batch_size`.
+      data: The segments.
+      segments: (n,) int32 indices of this device's segments, then -1 up to a multiple
+        of `batch_size`.
 
     Returns:
-      (utterances, classes) over all devices; zero for an utterance without a segment
-      here.
+      (utterances, classes) float32 over all devices; zero for an utterance without a
+      segment here.
     """
     num_batches = (jnp.sum(segments >= 0) + batch_size - 1) // batch_size
 
     def body(i, logit_sums):
         batch = lax.dynamic_slice_in_dim(segments, i * batch_size, batch_size)
-        x = data.features[batch].astype(config.dtype)
-        logits = model.apply(variables, x, train=False)
+        x = data.features[batch].astype(setup.config.dtype)
+        logits = setup.model.apply(variables, x, train=False)
         logits = jnp.where(batch[:, None] >= 0, logits, 0)
         return logit_sums.at[data.utterance[batch]].add(logits)
 
-    logit_sums = jnp.zeros((num_utterances, model.num_classes))
+    logit_sums = jnp.zeros((num_utterances, setup.num_classes))
     logit_sums = lax.fori_loop(0, num_batches, body, logit_sums)
-    return parallel.total(logit_sums, model.batch_axis)
+    return parallel.total(logit_sums, setup.axis)
+
+
+def logits_and_embedding(
+    model: nn.Module, variables: dict, x: jax.Array
+) -> tuple[jax.Array, jax.Array | None]:
+    """(segments, classes) logits, and (segments, features) embeddings, both float32.
+
+    The embedding is what the network sows as 'embedding', None where it sows nothing.
+
+    Args:
+      model: The network.
+      variables: {'params', 'batch_stats'}.
+      x: (segments, frequency, time) in the precision to compute in.
+    """
+    logits, collected = model.apply(
+        variables, x, train=False, mutable=["intermediates"]
+    )
+    sown = collected.get("intermediates", {}).get("embedding")
+    embedding = None if sown is None else sown[0].astype(jnp.float32)
+    return logits.astype(jnp.float32), embedding
