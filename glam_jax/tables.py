@@ -46,8 +46,8 @@ class Row:
             what.append("protocol paper")
         title = f"paper ({', '.join(what)})" if what else "paper"
         for of_table in (table, "main", "ablation"):
-            if (of_table, subset, self.name) in paper.FIGURES:
-                return title, paper.FIGURES[of_table, subset, self.name]
+            if figures := paper.figures(of_table, subset, self.name):
+                return title, figures
         return title, ()
 
 
