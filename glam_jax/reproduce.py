@@ -28,8 +28,8 @@ import ml_collections
 from absl import app, flags, logging
 
 import configs
-from configs import iemocap, recipes
-from glam_jax import command, workdir
+from configs import iemocap
+from glam_jax import command, models, workdir
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +37,7 @@ class Table:
     """A table as a grid of configs.
 
     Attributes:
-      rows: the options of each row's config (configs/recipes.py), by its name.
+      rows: the options of each row's config (glam_jax/models), by its name.
       field: the field of the config that is set to the row's name, '' for none.
       protocols: of its parts.
       subsets: of IEMOCAP, of its parts.
@@ -71,7 +71,7 @@ TABLES = {
     "ablation": Table(_ABLATIONS, subsets=("impro",)),
     "alpha": Table(_ALPHAS, field="mixup_alpha", subsets=("impro",)),
     "honest": Table(_PAPERS, protocols=("session", "speaker"), runs=0),
-    "fair": Table({name: f"model={name},recipe=glam" for name in recipes.RECIPES}),
+    "fair": Table({name: f"model={name},recipe=glam" for name in models.MODELS}),
 }
 
 

@@ -1,13 +1,12 @@
 """Tables of finished trainings beside the paper's: Markdown, LaTeX and CSV."""
 
-import csv
 import dataclasses
-import io
 import itertools
 import pathlib
 from collections.abc import Iterable, Sequence
 
-from glam_jax import metrics, paper, report, workdir
+from data_prep import text
+from glam_jax import metrics, paper, report
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,8 +46,8 @@ class Row:
             what.append("protocol paper")
         title = f"paper ({', '.join(what)})" if what else "paper"
         for of_table in (table, "main", "ablation"):
-            if (of_table, subset, self.name) in paper.FIGURES:
-                return title, paper.FIGURES[of_table, subset, self.name]
+            if figures := paper.figures(of_table, subset, self.name):
+                return title, figures
         return title, ()
 
 
@@ -74,8 +73,8 @@ def write(folder: pathlib.Path, table: str, rows: Sequence[Row]) -> str:
             for pair in pairs(part)
         ),
     }
-    for name, text in texts.items():
-        workdir.write_atomically(folder / name, text)
+    for name, written in texts.items():
+        text.write_text(folder / name, written)
     return texts["table.md"]
 
 
@@ -96,7 +95,7 @@ def as_text(table: str, rows: Sequence[Row], tablefmt: str) -> str:
         first = part[0].report
         title = f"{table}: {first['corpus']} {subset}".strip()
         title += f", protocol {protocol}, {first['num_epochs']} epochs"
-        tables = [
+        captioned = [
             (
                 f"In percent, mean ± sd over n runs; "
                 f"{report.SELECTIONS[first['selection']]}.",
@@ -105,7 +104,7 @@ def as_text(table: str, rows: Sequence[Row], tablefmt: str) -> str:
         ]
         if lines := pair_lines(part):
             count = sum(len(line) // 2 - 1 for line in lines)
-            tables.append(
+            captioned.append(
                 (
                     "Differences on the same splits, ± half the 95 % interval, and p "
                     "of the corrected resampled t-test (Nadeau & Bengio 2003), which "
@@ -117,12 +116,12 @@ def as_text(table: str, rows: Sequence[Row], tablefmt: str) -> str:
         others = other_splits(part)
         note = f"Not compared, tested on other utterances: {'; '.join(others)}."
         if tablefmt == "latex_booktabs":
-            blocks += [_latex(f"{title}. {text}", lines) for text, lines in tables]
+            blocks += [_latex(f"{title}. {words}", lines) for words, lines in captioned]
             blocks += [f"% {note}"] if others else []
         else:
             blocks.append(f"## {title}")
-            for text, lines in tables:
-                blocks += [text, report.render(lines, tablefmt)]
+            for words, lines in captioned:
+                blocks += [words, report.render(lines, tablefmt)]
             blocks += [note] if others else []
     return "\n\n".join(blocks) + "\n"
 
@@ -253,9 +252,6 @@ def long_rows(table: str, rows: Sequence[Row]) -> list[dict]:
 
 def _csv(rows: Iterable[dict]) -> str:
     rows = list(rows)
-    text = io.StringIO()
-    if rows:
-        writer = csv.DictWriter(text, rows[0].keys(), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    return text.getvalue()
+    if not rows:
+        return ""
+    return text.csv_text(list(rows[0]), [row.values() for row in rows])

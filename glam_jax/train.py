@@ -128,8 +128,8 @@ def check(config: ml_collections.ConfigDict) -> None:
     ):
         if config[key] < 0:
             raise ValueError(f"config.{key} must not be negative, not {config[key]}")
+    models.row(config.model)
     for key, names in (
-        ("model", models.MODELS),
         ("optimizer", steps.OPTIMIZERS),
         ("schedule", steps.SCHEDULES),
         ("protocol", splits.PROTOCOLS),

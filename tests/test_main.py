@@ -58,7 +58,7 @@ def test_an_unknown_subset_is_refused_with_the_names():
 def test_an_unknown_model_is_refused_with_the_names():
     result = run("--config=configs/iemocap.py:impro,model=gram")
     assert result.returncode == 1
-    assert result.stderr.startswith("error: no model 'gram'; there are glam, ")
+    assert result.stderr.startswith("error: no model 'gram'; did you mean glam? ")
     assert "Traceback" not in result.stderr
 
 

@@ -177,10 +177,10 @@ def test_the_papers_protocol_reports_a_leak(what):
 
 
 def test_a_split_file_gives_the_splits_back(tmp_path):
-    ids = np.array([f"utterance{k}" for k in range(30)])
+    ids = np.array([f"utterance{k}" for k in range(26)] + ["a,b", '"c"', "d\r", "=e"])
     written = [splits.split("paper_811", groups(["x"] * 30), seed) for seed in (0, 1)]
     text = files.to_csv(ids, ["first", "second"], written)
-    (tmp_path / "splits.csv").write_text(text)
+    (tmp_path / "splits.csv").write_text(text, newline="")
     read = files.read(tmp_path / "splits.csv", ids)
     assert list(read) == ["first", "second"]
     for ours, theirs in zip(read.values(), written, strict=True):
