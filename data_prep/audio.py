@@ -12,6 +12,8 @@ import soxr
 from data_prep import features
 
 _GIT_LFS = b"version https://git-lfs"
+_HIGHEST_RATE = 1_000_000  # Hz
+_MOST_CHANNELS = 64  # above which more channels than samples are a mistake
 
 
 class AudioError(ValueError):
@@ -55,18 +57,62 @@ def read(path: pathlib.Path) -> Audio:
         raise AudioError(f"cannot be decoded ({error.error_string})") from error
     except OSError as error:
         raise AudioError(f"cannot be read ({error.strerror})") from error
-    if len(samples) == 0:
+    return from_samples(samples, rate)
+
+
+def from_samples(samples: np.ndarray, rate: int) -> Audio:
+    """Makes 16 kHz mono of samples; several channels are averaged.
+
+    Args:
+      samples: (samples,) or (samples, channels), floating with full scale one, or
+        integers with the full scale of their type.
+      rate: Samples per second.
+
+    Raises:
+      AudioError: When there are none, or they are not finite or all zero, as they come
+        or after the conversion.
+      ValueError: When the array or the rate is none of a recording.
+    """
+    samples = np.asarray(samples)
+    if samples.ndim == 1:
+        samples = samples[:, None]
+    if samples.ndim != 2 or samples.dtype.kind not in "fiu":
+        raise ValueError(
+            "samples must be numbers of shape (samples,) or (samples, channels), not "
+            f"{samples.dtype} of shape {samples.shape}"
+        )
+    if not 1 <= rate <= _HIGHEST_RATE:
+        raise ValueError(f"a rate of {rate} Hz is none of a recording")
+    channels = samples.shape[1]
+    if samples.size == 0:
         raise AudioError("holds no samples")
-    if not np.isfinite(samples).all():
-        raise AudioError("has samples that are NaN or infinite")
-    if not samples.any():
-        raise AudioError("is silent: every sample is zero")
-    wave = samples.mean(axis=1)
+    if channels > len(samples) and channels > _MOST_CHANNELS:
+        raise ValueError(
+            f"{channels} channels of {len(samples)} samples: samples must be of shape "
+            "(samples, channels); transpose them"
+        )
+    if samples.dtype.kind in "iu":
+        samples = _from_integers(samples)
+    wave = _checked(samples).astype(np.float32, copy=False).mean(axis=1)
     if rate != features.SAMPLE_RATE:
         wave = soxr.resample(wave, rate, features.SAMPLE_RATE)
         if len(wave) == 0:
             raise AudioError("holds too few samples to resample")
-    return Audio(wave, rate, samples.shape[1])
+    return Audio(_checked(wave), rate, channels)
+
+
+def _from_integers(samples: np.ndarray) -> np.ndarray:
+    limits = np.iinfo(samples.dtype)
+    middle = 0 if limits.min < 0 else limits.max // 2 + 1
+    return (samples - np.float64(middle)) / (limits.max - middle + 1)
+
+
+def _checked(samples: np.ndarray) -> np.ndarray:
+    if not np.isfinite(samples).all():
+        raise AudioError("has samples that are NaN or infinite")
+    if not samples.any():
+        raise AudioError("is silent: every sample is zero")
+    return samples
 
 
 def _check_whole(path: pathlib.Path) -> None:

@@ -59,7 +59,12 @@ flags.DEFINE_string(
     "the synthetic corpus is made if it is not there (default: DATA_DIR/demo_corpus).",
 )
 flags.DEFINE_string("data_dir", "data", "Folder that receives the data set.")
-flags.DEFINE_enum("features", "mfcc", list(features.KINDS), "Kind of features.")
+flags.DEFINE_string(
+    "features",
+    "mfcc",
+    f"Kind of features: {', '.join(features.KINDS)}, or package.module:function of "
+    "your own.",
+)
 flags.DEFINE_integer("segment", 28800, "Samples in a segment, at 16 kHz.", 1)
 flags.DEFINE_integer("hop", 3199, "Samples between the starts of two segments.", 1)
 flags.DEFINE_enum(
@@ -335,6 +340,7 @@ def prepare(
 def build() -> None:
     """Reads the flags, prepares the data set, and prints its table."""
     start = time.time()
+    features.check_kind(FLAGS.features)
     config = builder.SpeechEmotionConfig(
         corpus=FLAGS.corpus,
         features=FLAGS.features,

@@ -45,16 +45,15 @@ class SpeechEmotionConfig(tfds.core.BuilderConfig):
     emotions: tuple[str, ...] = ()
 
     def __post_init__(self):
-        self.name = (
-            f"{self.corpus}_{self.features}_{self.segment}_{self.hop}_{self.pad_mode}"
-        )
+        kind = self.features.replace(":", ".")  # of one's own: package.module:function
+        self.name = f"{self.corpus}_{kind}_{self.segment}_{self.hop}_{self.pad_mode}"
         if self.emotions:
             self.name += "_" + "-".join(sorted(self.emotions))
 
     def feature_shape(self) -> tuple[int, int]:
         """(frequency, time) of one segment."""
-        silence = np.zeros((1, self.segment), np.float32)
-        return features.extract(self.features, silence, self.pad_mode).shape[1:]
+        noise = np.random.default_rng(0).uniform(-0.1, 0.1, (1, self.segment))
+        return features.extract(self.features, noise, self.pad_mode).shape[1:]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 import functools
 
-import librosa
 import numpy as np
 import scipy.fft
 import scipy.sparse
+
+from data_prep import names
 
 SAMPLE_RATE = 16000
 
@@ -61,7 +62,8 @@ def extract(kind: str, segments: np.ndarray, pad_mode: str = "reflect") -> np.nd
     """Computes the features of each segment by itself.
 
     Args:
-      kind: a name in `KINDS`.
+      kind: a name in `KINDS`, or 'package.module:function' of one's own: it takes one
+        segment, (samples,) float32, and returns (frequency, time).
       segments: (segments, samples) at 16 kHz, full scale one.
       pad_mode: how the ends of a segment are padded for 'mfcc' and 'melspectrogram',
         whose frames are centred: 'reflect' as in the paper, whose results predate
@@ -75,13 +77,14 @@ def extract(kind: str, segments: np.ndarray, pad_mode: str = "reflect") -> np.nd
     Raises:
       ValueError: for an unknown kind or pad mode.
     """
-    if kind not in KINDS:
-        raise ValueError(f"unknown features {kind!r}; there are {', '.join(KINDS)}")
+    check_kind(kind)
     if pad_mode not in PAD_MODES:
         raise ValueError(
             f"unknown pad_mode {pad_mode!r}; there are {', '.join(PAD_MODES)}"
         )
-    if kind in _CENTRED:
+    if ":" in kind:
+        of_segment = functools.partial(_own, kind)
+    elif kind in _CENTRED:
         of_segment = functools.partial(_CENTRED[kind], pad_mode=pad_mode)
     else:
         of_segment = _UNPADDED[kind]
@@ -91,6 +94,30 @@ def extract(kind: str, segments: np.ndarray, pad_mode: str = "reflect") -> np.nd
         [of_segment(wave) for wave in segments.astype(np.float32, copy=False)],
         dtype=np.float32,
     )
+
+
+def check_kind(kind: str) -> None:
+    """Raises ValueError for features that are not known, or cannot be imported."""
+    if ":" in kind:
+        names.load(kind, "features")
+    elif kind not in KINDS:
+        raise ValueError(
+            f"unknown features {kind!r}; there are {', '.join(KINDS)}, or "
+            "package.module:function for features of your own"
+        )
+
+
+def _own(kind: str, wave: np.ndarray) -> np.ndarray:
+    """(samples,) -> (frequency, time), by a user's function."""
+    image = np.asarray(names.load(kind, "features")(wave))
+    if image.ndim != 2 or image.dtype.kind not in "fiu" or not image.size:
+        raise ValueError(
+            f"features {kind!r} gave {image.dtype} of shape {image.shape} for a "
+            f"segment of {len(wave)} samples, instead of numbers of (frequency, time)"
+        )
+    if not np.isfinite(image).all():
+        raise ValueError(f"features {kind!r} gave values that are NaN or infinite")
+    return image
 
 
 def _mfcc(wave: np.ndarray, pad_mode: str) -> np.ndarray:
@@ -183,7 +210,8 @@ def _power(frames: np.ndarray, n_fft: int) -> np.ndarray:
 
 @functools.cache
 def _hann_window(n_fft: int) -> np.ndarray:
-    return librosa.filters.get_window("hann", n_fft)
+    """(n_fft,) periodic Hann window, the values of scipy.signal.get_window."""
+    return 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, n_fft + 1)[:-1])
 
 
 # The filters are sparse, because a dense product goes through BLAS, which rounds
@@ -193,14 +221,46 @@ def _hann_window(n_fft: int) -> np.ndarray:
 
 @functools.cache
 def _slaney_filters(n_fft: int) -> scipy.sparse.csr_array:
-    """(mels, bins) filters of equal area on the Slaney mel scale."""
-    mel = librosa.filters.mel(sr=SAMPLE_RATE, n_fft=n_fft, n_mels=_N_MELS)
-    return scipy.sparse.csr_array(mel)
+    """(mels, bins) filters of equal area on the Slaney mel scale.
+
+    The values of `librosa.filters.mel`, whose import takes longer than a trained model
+    needs to load and to answer.
+    """
+    bins = np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE)
+    corners = _slaney_hertz(np.linspace(0, _slaney_mel(SAMPLE_RATE / 2), _N_MELS + 2))
+    widths = np.diff(corners)
+    distances = np.subtract.outer(corners, bins)
+    rising = -distances[:-2] / widths[:-1, None]
+    falling = distances[2:] / widths[1:, None]
+    filters = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    filters *= (2 / (corners[2:] - corners[:-2]))[:, None]
+    return scipy.sparse.csr_array(filters)
+
+
+# Slaney's scale (Auditory Toolbox, 1998): linear up to 1 kHz, then logarithmic.
+_LINEAR_HERTZ, _LINEAR_MELS = 1000.0, 15.0
+_HERTZ_PER_MEL = 200 / 3
+_LOG_STEP = np.log(6.4) / 27
+
+
+def _slaney_mel(hertz: float) -> float:
+    """Mel of a frequency of at least 1 kHz."""
+    return _LINEAR_MELS + np.log(hertz / _LINEAR_HERTZ) / _LOG_STEP
+
+
+def _slaney_hertz(mels: np.ndarray) -> np.ndarray:
+    return np.where(
+        mels < _LINEAR_MELS,
+        _HERTZ_PER_MEL * mels,
+        _LINEAR_HERTZ * np.exp(_LOG_STEP * (mels - _LINEAR_MELS)),
+    )
 
 
 @functools.cache
 def _triangular_filters(num_filters: int, max_hertz: float) -> scipy.sparse.csr_array:
     """(filters, bins) filters of equal height on the HTK mel scale, from 0 Hz."""
+    import librosa  # takes seconds, and only these features need it
+
     hertz = librosa.mel_frequencies(num_filters + 2, fmin=0, fmax=max_hertz, htk=True)
     corners = np.floor((_FILTERBANK_N_FFT + 1) * hertz / SAMPLE_RATE)
     bins = np.arange(_FILTERBANK_N_FFT // 2 + 1)

@@ -9,11 +9,10 @@ import pathlib
 from typing import Any
 
 import jax
-import numpy as np
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from glam_jax import metrics, steps
+from glam_jax import metrics, steps, weights
 
 WEIGHTS, TRAINING = "weights", "training"
 
@@ -77,33 +76,11 @@ def restore(
 ) -> steps.TrainState:
     """Reads a checkpoint into a state like `like`, as numpy arrays."""
     items = {
-        name: ocp.args.StandardRestore(jax.tree.map(_zeros, x))
+        name: ocp.args.StandardRestore(jax.tree.map(weights.zeros, x))
         for name, x in _items(like).items()
     }
     restored = manager.restore(step, args=ocp.args.Composite(**items))
     return like.replace(**restored[WEIGHTS], **restored[TRAINING])
-
-
-def save_weights(folder: pathlib.Path, variables: dict[str, Any]) -> None:
-    """Writes weights of numpy arrays alone; they must not be there yet.
-
-    Args:
-      folder: As `weights_folder` names it.
-      variables: {'params', 'batch_stats'}.
-    """
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder.absolute(), variables)
-
-
-def restore_weights(folder: pathlib.Path, like: dict[str, Any]) -> dict[str, Any]:
-    """Reads weights alone, as numpy arrays.
-
-    Args:
-      folder: As `weights_folder` names it.
-      like: {'params', 'batch_stats'} of arrays or shapes as in the checkpoint.
-    """
-    with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(folder.absolute(), jax.tree.map(_zeros, like))
 
 
 def weights_folder(run_folder: pathlib.Path, step: int) -> pathlib.Path:
@@ -120,7 +97,3 @@ def _items(state: steps.TrainState) -> dict[str, dict[str, Any]]:
             "loss_sum": state.loss_sum,
         },
     }
-
-
-def _zeros(leaf: Any) -> np.ndarray:
-    return np.zeros(leaf.shape, leaf.dtype)

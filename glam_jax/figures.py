@@ -40,8 +40,9 @@ class Training:
       rows: of metrics.jsonl.
       labels: (utterances,) true labels of all runs' predictions.
       probabilities: (utterances, classes).
-      embedding: (utterances, features) of the test utterances of run 0.
-      embedding_labels: (utterances,).
+      embedding: (utterances, features) of the test utterances of run 0; without rows
+        where the network names no embedding.
+      embedding_labels: (utterances,) int32.
     """
 
     name: str
@@ -62,8 +63,10 @@ def read(folder: pathlib.Path, report: dict) -> Training:
     """
     files = workdir.Workdir(folder, tuple(report["classes"]))
     predictions = [files.predictions.of_run(run) for run in files.predictions.runs()]
-    with np.load(folder / workdir.EMBEDDING) as saved:  # allow_pickle is off
-        embedding, embedding_labels = saved["features"], saved["labels"]
+    embedding, embedding_labels = np.zeros((0, 0)), np.zeros(0)
+    if (folder / workdir.EMBEDDING).exists():
+        with np.load(folder / workdir.EMBEDDING) as saved:  # allow_pickle is off
+            embedding, embedding_labels = saved["features"], saved["labels"]
     return Training(
         name=report["model"],
         report=report,
@@ -89,7 +92,10 @@ def write(folder: pathlib.Path, trainings: Sequence[Training]) -> None:
     if len(classes) > 1:
         raise ValueError(f"these trainings have different classes: {classes}")
     folder.mkdir(parents=True, exist_ok=True)
-    for draw in (confusion, curves, embedding, reliability):
+    drawn = [confusion, curves, reliability]
+    if any(len(training.embedding) for training in trainings):
+        drawn.append(embedding)
+    for draw in drawn:
         figure = draw(trainings)
         for suffix in ("png", "pdf"):
             figure.savefig(folder / f"{draw.__name__}.{suffix}", dpi=150)

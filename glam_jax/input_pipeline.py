@@ -132,7 +132,7 @@ def dataset_folder(config: ml_collections.ConfigDict, hop: int) -> pathlib.Path:
         str(value)
         for value in (
             config.corpus,
-            config.features,
+            config.features.replace(":", "."),  # of one's own
             config.segment,
             hop,
             config.pad_mode,

@@ -15,7 +15,15 @@ import ml_collections
 import numpy as np
 import tqdm
 
-from glam_jax import feeds, input_pipeline, models, parallel, runs, steps
+from glam_jax import (
+    feeds,
+    input_pipeline,
+    models,
+    parallel,
+    recognizer,
+    runs,
+    steps,
+)
 
 EVAL_BATCH_SIZE = 64  # on a device
 CPU_EVAL_BATCH_SIZE = 8  # stays in a core's cache: 11 % faster than 32 on two cores
@@ -78,8 +86,8 @@ def create(
     """
     num_classes = len(dataset.class_names)
     feature_shape = dataset.features.shape[1:]
-    network = models.check(config.model, feature_shape, num_classes)
     alone = steps.create_setup(config, num_classes)
+    network = models.check(alone.model, feature_shape, num_classes)
     bytes_per_run = steps.memory_per_run(alone, feature_shape)
     plan = parallel.plan_layout(
         parallel.machine(),
@@ -371,7 +379,7 @@ def embeddings(
     """
     dataset, size = program.dataset, program.eval_batch_size
     model = models.create_model(program.config.model, program.setup.num_classes)
-    apply = jax.jit(functools.partial(steps.logits_and_embedding, model))
+    apply = jax.jit(functools.partial(recognizer.logits_and_embedding, model))
     segments = dataset.testing_segments(utterances)
     sums = counts = 0
     for start in range(0, len(segments), size):

@@ -33,8 +33,11 @@ def write(folder: pathlib.Path, splits_used: dict) -> dict:
     config = json.loads((folder / "config.json").read_text())
     protocol = splits.protocol(config["protocol"])
     class_names = [name for name, _ in config["classes"][protocol.label_set]]
-    files = workdir.Workdir(folder, tuple(class_names))
-    report = summarise(config, files, class_names) | {"splits": splits_used}
+    outputs = workdir.Workdir(folder, tuple(class_names))
+    report = summarise(config, outputs, class_names) | {
+        "splits": splits_used,
+        "provenance": outputs.model["provenance"],
+    }
     workdir.write_atomically(folder / MARKDOWN, markdown(report))
     figures.write(folder, [figures.read(folder, report)])
     workdir.write_atomically(
@@ -43,18 +46,18 @@ def write(folder: pathlib.Path, splits_used: dict) -> dict:
     return report
 
 
-def summarise(config: dict, files: workdir.Workdir, class_names: list[str]) -> dict:
+def summarise(config: dict, outputs: workdir.Workdir, class_names: list[str]) -> dict:
     """Gathers the numbers of all runs: what report.json holds."""
     protocol = splits.protocol(config["protocol"])
     runs, matrices, predictions = [], [], []
-    for number in files.predictions.runs():
-        labels, probabilities = files.predictions.of_run(number)
+    for number in outputs.predictions.runs():
+        labels, probabilities = outputs.predictions.of_run(number)
         predictions.append((labels, probabilities))
         matrix = metrics.confusion_matrix(
             labels, probabilities.argmax(axis=1), len(class_names)
         )
         matrices.append(matrix)
-        rows = files.metrics.of_run(number)
+        rows = outputs.metrics.of_run(number)
         keys = ("run", "seed", "fold", "train_utterances")
         run = {key: rows[0][key] for key in keys}
         run["test_utterances"] = len(labels)

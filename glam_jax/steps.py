@@ -330,23 +330,3 @@ def evaluate(
     logit_sums = jnp.zeros((num_utterances, setup.num_classes))
     logit_sums = lax.fori_loop(0, num_batches, body, logit_sums)
     return parallel.total(logit_sums, setup.axis)
-
-
-def logits_and_embedding(
-    model: nn.Module, variables: dict, x: jax.Array
-) -> tuple[jax.Array, jax.Array | None]:
-    """(segments, classes) logits, and (segments, features) embeddings, both float32.
-
-    The embedding is what the network sows as 'embedding', None where it sows nothing.
-
-    Args:
-      model: The network.
-      variables: {'params', 'batch_stats'}.
-      x: (segments, frequency, time) in the precision to compute in.
-    """
-    logits, collected = model.apply(
-        variables, x, train=False, mutable=["intermediates"]
-    )
-    sown = collected.get("intermediates", {}).get("embedding")
-    embedding = None if sown is None else sown[0].astype(jnp.float32)
-    return logits.astype(jnp.float32), embedding

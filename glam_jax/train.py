@@ -15,11 +15,11 @@ import scipy.special
 
 from glam_jax import (
     checkpoint,
-    feeds,
     input_pipeline,
     metrics,
     models,
     parallel,
+    provenance,
     report,
     splits,
     steps,
@@ -63,13 +63,13 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     dataset = input_pipeline.load(config)
     all_runs = runs_lib.plan(config, dataset)
     workdir_lib.claim(folder, config)
-    split_file = runs_lib.split_file(all_runs, dataset)
-    workdir_lib.keep_splits(folder, split_file)
+    split_table = runs_lib.split_table(all_runs, dataset)
+    workdir_lib.keep_splits(folder, split_table)
     if finished.exists():
         return complete(finished)
     both_sides = leakage.measure([run.split for run in all_runs], dataset.groups)
     print(leakage.describe(both_sides))
-    files = workdir_lib.Workdir(folder, dataset.class_names)
+    outputs = workdir_lib.Workdir(folder, dataset.class_names)
     parallel.wait_for_all("files are read")
     count, *shape = dataset.features.shape
     print(
@@ -79,20 +79,25 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
         end="",
         flush=True,
     )
-    program = program_lib.Program(config, dataset, all_runs)
-    print(f"{program.compile_seconds:.1f} s; {program.describe()}")
+    program = program_lib.create(config, dataset, all_runs)
+    print(
+        f"{program.compile_seconds:.1f} s, after {program.load_seconds:.1f} s for the "
+        f"data; {program_lib.describe(program)}"
+    )
+    outputs.describe(config, dataset, provenance.begin(dataset))
     progress = progress_lib.Progress(all_runs, config.num_epochs)
-    predicted = files.predictions.runs()
-    unfinished = [run for run in all_runs if run.number not in predicted]
+    unfinished = [run for run in all_runs if run.number not in outputs.finished()]
     with _stop_signals() as stop_requested:
-        for group in program.groups(unfinished):
-            train_group(program, group, files, progress, stop_requested)
-    state = selected_state(program, all_runs[0], files)
+        for group in program_lib.groups(program, unfinished):
+            train_group(program, group, outputs, progress, stop_requested)
+    state = selected_state(program, all_runs[0], outputs)
     if parallel.is_first_process():
         test = all_runs[0].split.test
-        embeddings = program.embeddings(state, test)
-        report.save_embedding(folder, embeddings, dataset.labels[test])
-        sha256 = split_files.digest(split_file)
+        embeddings = program_lib.embeddings(program, state, test)
+        if embeddings is not None:
+            report.save_embedding(folder, embeddings, dataset.labels[test])
+        outputs.end(provenance.now())
+        sha256 = split_files.digest(split_table)
         report.write(folder, {"sha256": sha256, "both_sides": both_sides})
     parallel.wait_for_all("report is written")
     return json.loads(finished.read_text())
@@ -134,7 +139,7 @@ def check(config: ml_collections.ConfigDict) -> None:
         ("schedule", steps.SCHEDULES),
         ("protocol", splits.PROTOCOLS),
         ("parallel", parallel.MODES),
-        ("input", feeds.INPUTS),
+        ("input", parallel.INPUTS),
         ("dtype", steps.DTYPES),
     ):
         if config[key] not in names:
@@ -170,9 +175,9 @@ class Member:
     """A run of a group in training.
 
     Attributes:
-      run: the run.
-      checkpoints: of the run.
-      state: from which it starts or goes on.
+      run: The run.
+      checkpoints: The checkpoints of the run.
+      state: The state from which it starts or goes on.
     """
 
     run: runs_lib.Run
@@ -181,14 +186,14 @@ class Member:
 
     @property
     def epochs_done(self) -> int:
-        """Before this start."""
+        """Whole epochs before this start."""
         return int(self.state.step) // self.run.steps_per_epoch
 
 
 def train_group(
     program: program_lib.Program,
     group: list[runs_lib.Run],
-    files: workdir_lib.Workdir,
+    outputs: workdir_lib.Workdir,
     progress: progress_lib.Progress,
     stop_requested: Callable[[], bool],
 ) -> None:
@@ -198,41 +203,47 @@ def train_group(
       Preempted: after saving, when a stop was requested.
       FloatingPointError: when a loss is not finite.
     """
+    pace = program_lib.Pace()
     with contextlib.ExitStack() as stack:
-        members = [begin(program, run, files, stack) for run in group]
+        members = [begin(program, run, outputs, stack) for run in group]
         for member in members:
-            files.metrics.forget_after(member.run.number, member.epochs_done)
+            outputs.metrics.forget_after(member.run.number, member.epochs_done)
         epochs_done = min(member.epochs_done for member in members)
-        progress.begin_group(group, epochs_done, files.folder)
-        state = program.place([member.state for member in members])
+        progress.begin_group(group, epochs_done, outputs.folder)
+        state = program.layout.put_runs([member.state for member in members])
         for epoch in range(epochs_done, program.config.num_epochs):
-            state, speed = program.train_epoch(state, group, epoch, stop_requested)
+            state, speed = program_lib.train_epoch(
+                program, state, group, epoch, stop_requested, pace
+            )
             stopping = parallel.any_process(stop_requested())
-            rows = finish_epoch(program, members, state, epoch, files, speed, stopping)
+            rows = finish_epoch(program, members, state, epoch, outputs, speed)
+            save_due(program, members, state, rows, outputs, stopping)
             if rows:
-                progress.epoch(group, rows)
+                progress.epoch(group, list(rows.values()))
             if stopping:
                 raise Preempted
     progress.end_group()
-    state = program.place([selected_state(program, run, files) for run in group])
-    for run, logits in zip(group, program.mean_logits(state, group), strict=True):
-        files.predictions.add(
+    states = [selected_state(program, run, outputs) for run in group]
+    logits = program_lib.mean_logits(program, program.layout.put_runs(states), group)
+    for run, state, of_run in zip(group, states, logits, strict=True):
+        outputs.choose(run, int(state.step))
+        outputs.predictions.add(
             run.number,
             program.dataset.ids[run.split.test],
             program.dataset.labels[run.split.test],
-            scipy.special.softmax(logits[run.split.test], axis=1),
+            scipy.special.softmax(of_run[run.split.test], axis=1),
         )
 
 
 def begin(
     program: program_lib.Program,
     run: runs_lib.Run,
-    files: workdir_lib.Workdir,
+    outputs: workdir_lib.Workdir,
     stack: contextlib.ExitStack,
 ) -> Member:
     """Opens a run's checkpoints and reads the last one, if there is any."""
     selection = splits.protocol(program.config.protocol).selection
-    folder = files.checkpoints(run.number)
+    folder = outputs.checkpoints(run.number)
     checkpoints = stack.enter_context(checkpoint.manager(folder, selection))
     state = program.init(run.seed)
     if (latest := checkpoints.latest_step()) is not None:
@@ -245,45 +256,74 @@ def finish_epoch(
     members: list[Member],
     state: steps.TrainState,
     epoch: int,
-    files: workdir_lib.Workdir,
+    outputs: workdir_lib.Workdir,
     speed: float,
-    stopping: bool,
-) -> list[dict]:
-    """Evaluates the runs that have finished an epoch (from 0), and saves.
+) -> dict[int, dict]:
+    """Evaluates the runs that have finished an epoch, and adds their rows.
 
     Args:
-      program: the compiled functions.
-      members: the runs; one that was past this epoch at its start is left alone.
-      state: of the group on the devices.
-      epoch: the epoch.
-      files: of the training.
-      speed: of the group in this epoch, in segments per second.
-      stopping: whether to save in any case, even in the middle of the epoch.
+      program: The compiled functions.
+      members: The runs; one that was past this epoch at its start is left alone.
+      state: The states of the group on the devices.
+      epoch: The epoch, counted from 0.
+      outputs: The files of the training.
+      speed: Segments that the group trained per second.
 
     Returns:
-      The rows of metrics.jsonl of the runs that have finished it.
+      The rows of metrics.jsonl of the runs that have finished it, by their number.
     """
-    active = [(k, m) for k, m in enumerate(members) if m.epochs_done <= epoch]
-    done = program.steps_done(state)
-    whole = [done[k] == (epoch + 1) * m.run.steps_per_epoch for k, m in active]
-    if any(whole):
-        logits = program.mean_logits(state, [member.run for member in members])
-        loss_sums = program.loss_sums(state)
-    rows, due = [], []
-    for (k, member), is_whole in zip(active, whole, strict=True):
-        run, row = member.run, None
-        if is_whole:
-            row = epoch_row(program, run, epoch, float(loss_sums[k]), logits[k])
-            row["segments_per_second"] = speed / len(active)
-            files.metrics.add(row)
-            rows.append(row)
-        if stopping or is_due(files.metrics.of_run(run.number), program.config):
-            due.append((k, member, row))
-    if due:
-        states = program.fetch(state)
-        for k, member, row in due:
-            checkpoint.save(member.checkpoints, states[k], row)
+    done = program.layout.fetch(state.step)
+    finished = [
+        k
+        for k, member in enumerate(members)
+        if member.epochs_done <= epoch
+        and done[k] == (epoch + 1) * member.run.steps_per_epoch
+    ]
+    if not finished:
+        return {}
+    group = [member.run for member in members]
+    logits = program_lib.mean_logits(program, state, group)
+    loss_sums = program.layout.fetch(state.loss_sum)
+    rows = {}
+    for k in finished:
+        row = epoch_row(program, group[k], epoch, float(loss_sums[k]), logits[k])
+        row["segments_per_second"] = speed / len(finished)
+        outputs.metrics.add(row)
+        rows[group[k].number] = row
     return rows
+
+
+def save_due(
+    program: program_lib.Program,
+    members: list[Member],
+    state: steps.TrainState,
+    rows: dict[int, dict],
+    outputs: workdir_lib.Workdir,
+    stopping: bool,
+) -> None:
+    """Saves the runs that are due.
+
+    Args:
+      program: The compiled functions.
+      members: The runs of the group.
+      state: Their states on the devices.
+      rows: What `finish_epoch` gave.
+      outputs: The files of the training.
+      stopping: Whether to save in any case, even in the middle of an epoch.
+    """
+    due = [
+        (k, member.checkpoints, rows.get(member.run.number))
+        for k, member in enumerate(members)
+        if stopping
+        or (
+            member.run.number in rows
+            and is_due(outputs.metrics.of_run(member.run.number), program.config)
+        )
+    ]
+    if due:
+        states = program_lib.fetch(program, state)
+        for k, checkpoints, row in due:
+            checkpoint.save(checkpoints, states[k], row)
 
 
 def epoch_row(
@@ -293,13 +333,13 @@ def epoch_row(
     loss_sum: float,
     logits: np.ndarray,
 ) -> dict:
-    """What metrics.jsonl says of a run's epoch (from 0).
+    """What metrics.jsonl says of a run's epoch.
 
     Args:
-      program: of the training.
-      run: the run.
-      epoch: the epoch.
-      loss_sum: of its steps.
+      program: The compiled functions.
+      run: The run.
+      epoch: The epoch, counted from 0.
+      loss_sum: The sum of the losses of its steps.
       logits: (utterances, classes) of the held-out utterances.
     """
     row = {
@@ -344,12 +384,12 @@ def is_due(rows: list[dict], config: ml_collections.ConfigDict) -> bool:
 
 
 def selected_state(
-    program: program_lib.Program, run: runs_lib.Run, files: workdir_lib.Workdir
+    program: program_lib.Program, run: runs_lib.Run, outputs: workdir_lib.Workdir
 ) -> steps.TrainState:
     """Reads the state of the epoch that the protocol reports, of a trained run."""
     selection = splits.protocol(program.config.protocol).selection
-    row = metrics.selected(files.metrics.of_run(run.number), selection)
-    folder = files.checkpoints(run.number)
+    row = metrics.selected(outputs.metrics.of_run(run.number), selection)
+    folder = outputs.checkpoints(run.number)
     with checkpoint.manager(folder, selection) as checkpoints:
         like = program.init(run.seed)
         return checkpoint.restore(checkpoints, like, row["epoch"] * run.steps_per_epoch)

@@ -4,19 +4,18 @@ Everything a report needs is in these files, and a run that stopped goes on from
 and its checkpoints. Of several processes all read and only the first writes.
 """
 
-import csv
 import json
-import os
 import pathlib
 from typing import Any
 
 import ml_collections
 import numpy as np
 
-from glam_jax import parallel
+from data_prep import text as text_lib
+from glam_jax import checkpoint, input_pipeline, parallel, runs, weights
 
-CHECKPOINTS = "checkpoints"
 REPORT = "report.json"
+UTTERANCES = "utterances.csv"
 EMBEDDING = "embedding.npz"
 # Fields of a config that say where and how, and do not change the numbers.
 WITHOUT_EFFECT = (
@@ -32,9 +31,7 @@ def write_atomically(path: pathlib.Path, text: str) -> None:
     """Replaces a file in one step: a reader sees the old text or the new."""
     if not parallel.is_first_process():
         return
-    temporary = path.with_name(f".{path.name}.incomplete")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
+    text_lib.write_text(path, text)
 
 
 def claim(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
@@ -48,9 +45,15 @@ def claim(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "config.json"
     ours = json.loads(config.to_json_best_effort())
-    if not (folder / CHECKPOINTS).exists():
+    if not (folder / weights.CHECKPOINTS).exists():
         write_atomically(path, json.dumps(ours, indent=2) + "\n")
         return
+    if not (folder / weights.MODEL).exists():
+        raise ValueError(
+            f"{folder} holds a training of an earlier version of glam_jax (it has "
+            f"checkpoints, but no {weights.MODEL}), which this version can neither open "
+            "nor go on with. Give another --workdir, or delete this one to train again."
+        )
     theirs = json.loads(path.read_text())
     differences = [
         f"  {key}: {theirs.get(key, 'not set')} there, {ours.get(key, 'not set')} here"
@@ -65,20 +68,20 @@ def claim(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
         )
 
 
-def keep_splits(folder: pathlib.Path, split_file: str) -> None:
-    """Keeps the text of a split file as splits.csv.
+def keep_splits(folder: pathlib.Path, split_table: str) -> None:
+    """Keeps which utterance is in which part of which run as splits.csv.
 
     Raises:
       ValueError: when the training in `folder` began with other splits.
     """
     path = folder / "splits.csv"
-    began = (folder / CHECKPOINTS).exists() and path.exists()
-    if began and path.read_text() != split_file:
+    began = (folder / weights.CHECKPOINTS).exists() and path.exists()
+    if began and path.read_text() != split_table:
         raise ValueError(
             f"{folder} was begun with other splits: the data set or the split file has "
             "changed since. Give another --workdir, or delete this one."
         )
-    write_atomically(path, split_file)
+    write_atomically(path, split_table)
 
 
 class Metrics:
@@ -124,8 +127,7 @@ class Predictions:
         self._class_names = class_names
         self._rows: list[list[str]] = []
         if self._path.exists():
-            with self._path.open(newline="") as file:
-                self._rows = list(csv.reader(file))[1:]
+            _, self._rows = text_lib.read_csv(self._path)
 
     def runs(self) -> list[int]:
         """The finished runs, in order."""
@@ -137,18 +139,17 @@ class Predictions:
         """Adds a finished run.
 
         Args:
-          run: its number.
+          run: The run's number.
           ids: (utterances,) str.
-          labels: (utterances,) true labels.
-          probabilities: (utterances, classes).
+          labels: (utterances,) int32, the true classes.
+          probabilities: (utterances, classes) float32.
         """
         self._rows += [
             [utterance, str(run), self._class_names[label], *map(str, row)]
             for utterance, label, row in zip(ids, labels, probabilities, strict=True)
         ]
         header = ["utterance", "run", "label", *self._class_names]
-        lines = [",".join(row) + "\n" for row in [header, *self._rows]]
-        write_atomically(self._path, "".join(lines))
+        write_atomically(self._path, text_lib.csv_text(header, self._rows))
 
     def of_run(self, run: int) -> tuple[np.ndarray, np.ndarray]:
         """(utterances,) true labels and (utterances, classes) probabilities."""
@@ -161,16 +162,87 @@ class Workdir:
     """The folder of one training.
 
     Attributes:
-      folder: the folder.
-      metrics: its metrics.jsonl.
-      predictions: its predictions.csv.
+      folder: The folder.
+      metrics: Its metrics.jsonl.
+      predictions: Its predictions.csv.
     """
 
     def __init__(self, folder: pathlib.Path, class_names: tuple[str, ...]):
         self.folder = folder
         self.metrics = Metrics(folder)
         self.predictions = Predictions(folder, class_names)
+        path = folder / weights.MODEL
+        self.model: dict[str, Any] = (
+            json.loads(path.read_text()) if path.exists() else {}
+        )
 
     def checkpoints(self, run: int) -> pathlib.Path:
         """Where the checkpoints of a run are."""
-        return self.folder / CHECKPOINTS / f"run_{run:03d}"
+        return self.folder / weights.CHECKPOINTS / f"run_{run:03d}"
+
+    def finished(self) -> set[int]:
+        """The runs whose predictions and chosen weights are known."""
+        return {run["run"] for run in self.model["runs"]} & {*self.predictions.runs()}
+
+    def describe(
+        self,
+        config: ml_collections.ConfigDict,
+        dataset: input_pipeline.Dataset,
+        provenance: dict[str, Any],
+    ) -> None:
+        """Writes model.json, all that is needed to use the trained network.
+
+        And utterances.csv, which says what each utterance belongs to. When a training
+        goes on, the time of its first start and the finished runs stay.
+
+        Args:
+          config: The recipe.
+          dataset: The utterances.
+          provenance: See `provenance.begin`.
+        """
+        self.model = {
+            "provenance": provenance
+            | {"started": self.started() or provenance["started"], "ended": None},
+            "runs": self.model.get("runs", []),
+        } | weights.describe(config, dataset.class_names, dataset.features.shape[1:])
+        names = [dataset.class_names[label] for label in dataset.labels]
+        groups = [getattr(dataset.groups, name) for name in input_pipeline.GROUPS]
+        table = text_lib.csv_text(
+            ["utterance", "class", *input_pipeline.GROUPS],
+            zip(
+                dataset.ids.tolist(),
+                names,
+                *map(np.ndarray.tolist, groups),
+                strict=True,
+            ),
+        )
+        write_atomically(self.folder / UTTERANCES, table)
+        self._write_model()
+
+    def started(self) -> str | None:
+        """When the training first started."""
+        return self.model.get("provenance", {}).get("started")
+
+    def choose(self, run: runs.Run, step: int) -> None:
+        """Notes which checkpoint of a run is the one reported and to be used."""
+        folder = self.checkpoints(run.number)
+        chosen_weights = checkpoint.weights_folder(folder, step)
+        chosen = {
+            "run": run.number,
+            "seed": run.seed,
+            "fold": run.fold,
+            "epoch": step // run.steps_per_epoch,
+            "weights": chosen_weights.relative_to(self.folder).as_posix(),
+        }
+        others = [r for r in self.model["runs"] if r["run"] != run.number]
+        self.model["runs"] = sorted([*others, chosen], key=lambda r: r["run"])
+        self._write_model()
+
+    def end(self, time: str) -> None:
+        """Notes when the training ended."""
+        self.model["provenance"]["ended"] = time
+        self._write_model()
+
+    def _write_model(self) -> None:
+        text = json.dumps(self.model, indent=2) + "\n"
+        write_atomically(self.folder / weights.MODEL, text)

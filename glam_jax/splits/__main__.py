@@ -40,7 +40,7 @@ def write() -> None:
     config.data_dir = FLAGS.data_dir
     dataset = input_pipeline.load(config)
     all_runs = runs.plan(config, dataset)
-    text = runs.split_file(all_runs, dataset)
+    text = runs.split_table(all_runs, dataset)
     path = pathlib.Path(FLAGS.out or f"{FLAGS.corpus}_{FLAGS.protocol}.csv")
     path.parent.mkdir(parents=True, exist_ok=True)
     workdir.write_atomically(path, text)

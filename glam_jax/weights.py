@@ -1,0 +1,114 @@
+"""The files of a trained network: model.json, which describes it, and its weights."""
+
+import json
+import pathlib
+from typing import Any
+
+import jax
+import ml_collections
+import numpy as np
+import orbax.checkpoint as ocp
+
+MODEL = "model.json"
+FORMAT = 1  # of model.json
+CHECKPOINTS = "checkpoints"
+
+
+def describe(
+    config: ml_collections.ConfigDict,
+    class_names: tuple[str, ...],
+    feature_shape: tuple[int, int],
+) -> dict[str, Any]:
+    """What model.json says of a network: what it reads and what it tells apart.
+
+    Args:
+      config: The recipe.
+      class_names: The classes, in the order of the logits.
+      feature_shape: (frequency, time) of a segment.
+    """
+    return {
+        "format": FORMAT,
+        "model": config.model,
+        "classes": list(class_names),
+        "dtype": config.dtype,
+        "features": {
+            "kind": config.features,
+            "pad_mode": config.pad_mode,
+            "segment": config.segment,
+            "hop": config.test_hop,
+            "shape": [int(size) for size in feature_shape],
+        },
+        "corpus": config.corpus,
+        "protocol": config.protocol,
+    }
+
+
+def read(folder: pathlib.Path) -> dict[str, Any]:
+    """Reads model.json.
+
+    Raises:
+      ValueError: When there is none, or none that this version reads; it says what to
+        do.
+    """
+    path = folder / MODEL
+    if not path.is_file():
+        if (folder / CHECKPOINTS).exists():
+            raise ValueError(
+                f"{folder} was trained by an earlier version of glam_jax (it has no "
+                f"{MODEL}); train again, in another --workdir"
+            )
+        raise ValueError(
+            f"{folder.absolute()} holds no trained model (no {MODEL}). Give the "
+            "--workdir of a training: python -m glam_jax.main --config=..."
+        )
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+        found = description["format"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged ({error}); train again") from error
+    if found != FORMAT:
+        versions = description.get("provenance", {}).get("versions", {})
+        raise ValueError(
+            f"{path} has format {found}, and this version of glam_jax reads {FORMAT}; "
+            f"install the version that wrote it: {versions.get('glam_jax')}"
+        )
+    return description
+
+
+def inside(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """The path of weights that model.json names.
+
+    Raises:
+      ValueError: When they are not there, or lie outside the folder.
+    """
+    path = (folder / name).resolve()
+    if not path.is_relative_to(folder.resolve()) or not path.is_dir():
+        raise ValueError(f"{folder}: the weights {name} are not there; train again")
+    return path
+
+
+def save(folder: pathlib.Path, variables: dict[str, Any]) -> None:
+    """Writes weights of numpy arrays; the folder must not be there yet.
+
+    Args:
+      folder: It receives them.
+      variables: {'params', 'batch_stats'}.
+    """
+    with ocp.StandardCheckpointer() as checkpointer:
+        checkpointer.save(folder.absolute(), variables)
+
+
+def restore(folder: pathlib.Path, like: dict[str, Any]) -> dict[str, Any]:
+    """Reads weights, as numpy arrays.
+
+    Args:
+      folder: Where they lie.
+      like: {'params', 'batch_stats'} of arrays or shapes as in the folder.
+    """
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(folder.absolute(), jax.tree.map(zeros, like))
+
+
+def zeros(leaf: Any) -> np.ndarray:
+    """Zeros of a leaf's shape and type, for Orbax to fill."""
+    return np.zeros(leaf.shape, leaf.dtype)
