@@ -1,12 +1,11 @@
-"""One module per corpus; `get_config(argument)` gives the recipe."""
+"""One module per corpus, on the fields of `base`; `get_config(argument)` gives it."""
 
 from configs import crema_d, demo, emodb, iemocap, ravdess
 
 CORPORA = {
-    "iemocap": iemocap,
-    "emodb": emodb,
-    "ravdess": ravdess,
-    "crema_d": crema_d,
-    "demo": demo,
+    "iemocap": iemocap.get_config,
+    "emodb": emodb.get_config,
+    "ravdess": ravdess.get_config,
+    "crema_d": crema_d.get_config,
+    "demo": demo.get_config,
 }
-WITH_SESSIONS = ("iemocap", "demo")

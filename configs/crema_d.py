@@ -8,23 +8,12 @@ Not run here.
 
 import ml_collections
 
-from configs import iemocap
-
-CLASSES = (
-    ("neutral", ("NEU",)),
-    ("sad", ("SAD",)),
-    ("angry", ("ANG",)),
-    ("happy", ("HAP",)),
-    ("fearful", ("FEA",)),
-    ("disgusted", ("DIS",)),
-)
+from configs import base
 
 
 def get_config(options: str = "") -> ml_collections.ConfigDict:
-    """IEMOCAP's recipe for CREMA-D; `options` are model=NAME,recipe=NAME."""
-    config = iemocap.get_config(f"full,{options}")
+    """GLAM's recipe for CREMA-D; `options` are model=NAME,recipe=NAME."""
+    config = base.get_config(options)
     config.corpus = "crema_d"
-    config.tfds_splits = ("train",)
-    config.classes.paper = CLASSES
-    config.classes.speaker_independent = CLASSES
+    config.classes = "neutral=NEU sad=SAD angry=ANG happy=HAP fearful=FEA disgusted=DIS"
     return config

@@ -10,7 +10,7 @@ from configs import iemocap
 
 
 def get_config(options: str = "") -> ml_collections.ConfigDict:
-    """IEMOCAP's recipe with fewer epochs; `options` are model=NAME,recipe=NAME."""
+    """IEMOCAP's config with fewer epochs; `options` are model=NAME,recipe=NAME."""
     config = iemocap.get_config(f"full,{options}")
     config.corpus = "demo"
     config.num_runs = 2

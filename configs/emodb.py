@@ -8,22 +8,13 @@ python -m glam_jax.main --config=configs/emodb.py:model=mhcnn,recipe=glam
 
 import ml_collections
 
-from configs import iemocap
-
-CLASSES = (
-    ("neutral", ("neutral",)),
-    ("sad", ("sadness",)),
-    ("angry", ("anger",)),
-    ("happy", ("happiness",)),
-)
+from configs import base
 
 
 def get_config(options: str = "") -> ml_collections.ConfigDict:
-    """IEMOCAP's recipe for EmoDB; `options` are model=NAME,recipe=NAME."""
-    config = iemocap.get_config(f"full,{options}")
+    """GLAM's recipe for EmoDB; `options` are model=NAME,recipe=NAME."""
+    config = base.get_config(options)
     config.corpus = "emodb"
-    config.tfds_splits = ("train",)
-    config.classes.paper = CLASSES
-    config.classes.speaker_independent = CLASSES
+    config.classes = "neutral=neutral sad=sadness angry=anger happy=happiness"
     config.num_epochs = 30
     return config

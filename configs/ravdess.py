@@ -9,28 +9,15 @@ but `text`.
 
 import ml_collections
 
-from configs import iemocap
-
-CLASSES = tuple(
-    (emotion, (emotion,))
-    for emotion in (
-        "neutral",
-        "calm",
-        "happy",
-        "sad",
-        "angry",
-        "fearful",
-        "disgust",
-        "surprised",
-    )
-)
+from configs import base
 
 
 def get_config(options: str = "") -> ml_collections.ConfigDict:
-    """IEMOCAP's recipe for RAVDESS; `options` are model=NAME,recipe=NAME."""
-    config = iemocap.get_config(f"full,{options}")
+    """GLAM's recipe for RAVDESS; `options` are model=NAME,recipe=NAME."""
+    config = base.get_config(options)
     config.corpus = "ravdess"
-    config.tfds_splits = ("train",)
-    config.classes.paper = CLASSES
-    config.classes.speaker_independent = CLASSES
+    config.classes = (
+        "neutral=neutral calm=calm happy=happy sad=sad angry=angry fearful=fearful "
+        "disgust=disgust surprised=surprised"
+    )
     return config

@@ -11,6 +11,7 @@ import tensorflow_datasets as tfds
 from absl import flags
 
 from glam_jax import splits
+from glam_jax.splits import labels as labels_lib
 
 VERSION = "1.1.0"  # of the records
 GROUPS = tuple(field.name for field in dataclasses.fields(splits.Groups))
@@ -162,10 +163,10 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
     """
     if commands := missing(config):
         raise ValueError(not_prepared(commands))
-    classes = config.classes[splits.protocol(config.protocol).label_set]
+    classes = labels_lib.label_set(config)
     label_of = {
         emotion: label
-        for label, (_, emotions) in enumerate(classes)
+        for label, emotions in enumerate(classes.values())
         for emotion in emotions
     }
     cuts = [
@@ -178,7 +179,7 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
         for key in ("id", "emotion", *GROUPS)
     }
     labels = np.array([label_of[emotion] for emotion in text["emotion"]], np.int32)
-    names = tuple(name for name, _ in classes)
+    names = tuple(classes)
     if absent := [names[i] for i in range(len(names)) if i not in labels]:
         raise ValueError(
             f"{dataset_folder(config, config.hop)} has no utterance of class "

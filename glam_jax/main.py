@@ -38,7 +38,8 @@ flags.mark_flag_as_required("config")
 
 def default_workdir(config) -> str:
     """The folder of the results of a config."""
-    names = [config.corpus, *config.tfds_splits, config.model, config.protocol]
+    model = config.model.replace(":", ".")  # of one's own
+    names = [config.corpus, *config.tfds_splits, model, config.protocol]
     return "runs/" + "_".join(names)
 
 

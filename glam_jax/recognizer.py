@@ -7,7 +7,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.special
 from flax import linen as nn
 
 from data_prep import audio, features
@@ -91,7 +90,7 @@ class Recognizer:
           (classes,) float32; of several runs the mean.
         """
         logits, _ = self._outputs(self._segments(wave, rate)[0])
-        return scipy.special.softmax(logits.mean(axis=1), axis=-1).mean(axis=0)
+        return softmax(logits.mean(axis=1)).mean(axis=0)
 
     def over_time(
         self, wave: np.ndarray, rate: int = 16000
@@ -112,7 +111,7 @@ class Recognizer:
         starts = np.arange(len(segments)) * cut["hop"]
         ends = np.minimum(starts + cut["segment"], length)
         times = np.stack([starts, ends], axis=1) / features.SAMPLE_RATE
-        return times, scipy.special.softmax(logits, axis=-1).mean(axis=0)
+        return times, softmax(logits).mean(axis=0)
 
     def embed(self, wave: np.ndarray, rate: int = 16000) -> np.ndarray:
         """The mean embedding of a recording's segments: the classifier's input.
@@ -179,3 +178,9 @@ def logits_and_embedding(
     sown = collected.get("intermediates", {}).get("embedding")
     embedding = None if sown is None else sown[0].astype(jnp.float32)
     return logits.astype(jnp.float32), embedding
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    """Probabilities from (..., classes) logits, on the host."""
+    exponentials = np.exp(logits - logits.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)

@@ -8,7 +8,7 @@ import tabulate
 from sklearn import decomposition
 
 from glam_jax import figures, metrics, splits, workdir
-from glam_jax.splits import leakage
+from glam_jax.splits import labels, leakage
 
 MARKDOWN = "report.md"
 
@@ -31,8 +31,7 @@ def write(folder: pathlib.Path, splits_used: dict) -> dict:
       What report.json holds.
     """
     config = json.loads((folder / "config.json").read_text())
-    protocol = splits.protocol(config["protocol"])
-    class_names = [name for name, _ in config["classes"][protocol.label_set]]
+    class_names = list(labels.label_set(config))
     outputs = workdir.Workdir(folder, tuple(class_names))
     report = summarise(config, outputs, class_names) | {
         "splits": splits_used,

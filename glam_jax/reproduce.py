@@ -111,7 +111,7 @@ def cells(
         for subset in table.subsets if corpus == "iemocap" else ("",):
             for row, options in table.rows.items():
                 argument = f"{subset},{options}" if subset else options
-                config = configs.CORPORA[corpus].get_config(argument)
+                config = configs.CORPORA[corpus](argument)
                 config.update(
                     protocol=protocol,
                     num_runs=table.runs if runs is None else runs,

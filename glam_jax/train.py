@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator
 import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
-import scipy.special
 
 from glam_jax import (
     checkpoint,
@@ -20,6 +19,7 @@ from glam_jax import (
     models,
     parallel,
     provenance,
+    recognizer,
     report,
     splits,
     steps,
@@ -231,7 +231,7 @@ def train_group(
             run.number,
             program.dataset.ids[run.split.test],
             program.dataset.labels[run.split.test],
-            scipy.special.softmax(of_run[run.split.test], axis=1),
+            recognizer.softmax(of_run[run.split.test]),
         )
 
 

@@ -50,9 +50,9 @@ def claim(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
         return
     if not (folder / weights.MODEL).exists():
         raise ValueError(
-            f"{folder} holds a training of an earlier version of glam_jax (it has "
-            f"checkpoints, but no {weights.MODEL}), which this version can neither open "
-            "nor go on with. Give another --workdir, or delete this one to train again."
+            f"{folder} holds a training of an earlier version of glam_jax, which this "
+            f"one can neither open nor go on with: it has no {weights.MODEL}. Give "
+            "another --workdir, or delete this one to train again."
         )
     theirs = json.loads(path.read_text())
     differences = [

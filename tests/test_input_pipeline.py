@@ -82,7 +82,7 @@ def test_missing_split_is_refused_with_those_that_are_there(config):
 
 
 def test_a_class_without_utterances_is_refused(config):
-    config.classes.paper = (("neutral", ("neu",)), ("bored", ("bor",)))
+    config.classes = "neutral=neu bored=bor"
     with pytest.raises(ValueError, match="no utterance of class bored"):
         input_pipeline.load(config)
 

@@ -7,6 +7,7 @@ import pytest
 
 from configs import iemocap
 from glam_jax import report, workdir
+from glam_jax.splits import labels
 
 # Two runs of two test utterances. Run 0 is best after epoch 1, run 1 after epoch 2.
 WA = {0: (100.0, 50.0), 1: (50.0, 50.0)}
@@ -18,7 +19,7 @@ def write_training(folder, protocol):
     config = iemocap.get_config()
     config.protocol, config.num_epochs = protocol, 2
     workdir.claim(folder, config)
-    names = tuple(name for name, _ in config.classes.paper)
+    names = tuple(labels.label_set(config))
     files = workdir.Workdir(folder, names)
     for run in (0, 1):
         for epoch in (1, 2):

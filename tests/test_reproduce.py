@@ -8,8 +8,8 @@ import sys
 import pytest
 from helpers import shorten
 
-import configs
 from configs import demo as demo_config
+from configs import iemocap
 from glam_jax import reproduce
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -45,7 +45,7 @@ def test_tables_share_the_training_of_glam():
 
 
 def test_the_published_recipe_of_a_model_and_that_of_glam():
-    get_config = configs.CORPORA["iemocap"].get_config
+    get_config = iemocap.get_config
     own, fair = get_config("script,model=apcnn"), get_config("model=apcnn,recipe=glam")
     assert own.tfds_splits == ("script",) and fair.tfds_splits == ("impro",)
     assert own.model == fair.model == "apcnn"
@@ -66,7 +66,7 @@ def test_the_published_recipe_of_a_model_and_that_of_glam():
 )
 def test_a_wrong_option_is_refused_with_the_right_ones(argument, message):
     with pytest.raises(ValueError, match=message):
-        configs.CORPORA["iemocap"].get_config(argument)
+        iemocap.get_config(argument)
 
 
 def command(*arguments):

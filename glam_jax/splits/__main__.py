@@ -32,8 +32,7 @@ FLAGS = flags.FLAGS
 
 def write() -> None:
     """Reads the flags, writes the file, and prints the leakage of each split."""
-    module = configs.CORPORA[FLAGS.corpus]
-    config = module.get_config(FLAGS.options) if FLAGS.options else module.get_config()
+    config = configs.CORPORA[FLAGS.corpus]()
     config.protocol = FLAGS.protocol
     config.num_runs = FLAGS.runs
     config.num_folds = FLAGS.num_folds

@@ -12,6 +12,7 @@ from small_corpora import add_label, wav_of
 from configs import iemocap as iemocap_config
 from data_prep import build
 from data_prep.corpora import iemocap
+from glam_jax.splits import labels
 
 EMOTIONS = {
     "ang": 1103,
@@ -121,7 +122,7 @@ def count(turns: list[build.Checked], label_set: str, subset: str, shortest: int
     config = iemocap_config.get_config(subset)
     class_of = {
         emotion: name
-        for name, emotions in config.classes[label_set]
+        for name, emotions in labels.parse(config.label_sets[label_set], "").items()
         for emotion in emotions
     }
     counts = Counter(

@@ -1,0 +1,60 @@
+"""Label sets: the classes that a config tells apart, and the words for each."""
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+
+from glam_jax import splits
+
+
+def label_set(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The corpus's words of each class, in the order of the labels.
+
+    Args:
+      config: The config, or what config.json holds. `classes` counts; where it is
+        empty, the one of `label_sets` that the protocol names.
+
+    Raises:
+      ValueError: When there is none, or it is not one.
+    """
+    field, text = "classes", config["classes"]
+    if not text:
+        name = splits.protocol(config["protocol"]).label_set
+        field, text = f"label_sets.{name}", config["label_sets"][name]
+    if not text:
+        raise ValueError(
+            "the config names no classes. Set them as "
+            '--config.classes="sad=sad happy=hap,exc", with the corpus\'s words after '
+            "each class"
+        )
+    return parse(text, field)
+
+
+def parse(text: str, field: str) -> dict[str, tuple[str, ...]]:
+    """'sad=sad happy=hap,exc' -> {'sad': ('sad',), 'happy': ('hap', 'exc')}.
+
+    Args:
+      text: Each class, an equals sign, and its words with commas between them.
+      field: The field of the config that holds it, for errors.
+
+    Raises:
+      ValueError: For an empty class, two of one name, a word in two classes, or less
+        than two classes.
+    """
+    classes: dict[str, tuple[str, ...]] = {}
+    for part in text.split():
+        name, _, listed = part.partition("=")
+        words = tuple(listed.split(","))
+        if not name or not all(words) or "=" in listed:
+            raise ValueError(
+                f"config.{field}: {part!r} is not of the form CLASS=WORD,WORD"
+            )
+        if name in classes:
+            raise ValueError(f"config.{field}: two classes have the name {name!r}")
+        classes[name] = words
+    counts = Counter(word for words in classes.values() for word in words)
+    if twice := [word for word, count in counts.items() if count > 1]:
+        raise ValueError(f"config.{field}: {twice[0]!r} is in a class twice, or in two")
+    if len(classes) < 2:
+        raise ValueError(f"config.{field}: {text!r} names fewer than two classes")
+    return classes
