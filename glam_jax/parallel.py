@@ -67,6 +67,7 @@ def use_compilation_cache() -> None:
         caches = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
         folder = caches.expanduser() / "glam_jax" / "compiled"
         jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def is_first_process() -> bool:
