@@ -10,7 +10,7 @@ import numpy as np
 import orbax.checkpoint as ocp
 import tensorflow_datasets as tfds
 
-from data_prep import builder
+from data_prep import builder, records
 from glam_jax import checkpoint, parallel, splits, steps, torch_weights
 
 DATA = pathlib.Path(__file__).parent / "data"
@@ -22,8 +22,8 @@ def prepare(corpus, name, data_dir, length=8000, hop=8000):
     for utterance in corpus.utterances:
         splits[utterance.kind or "train"].append(utterance)
     tfds.disable_progress_bar()
-    config = builder.SpeechEmotionConfig(corpus=name, segment=length, hop=hop)
-    builder.SpeechEmotion(splits, config, str(data_dir)).download_and_prepare()
+    data_set = records.DataSet(corpus=name, segment=length, hop=hop)
+    builder.SpeechEmotion(splits, data_set, str(data_dir)).download_and_prepare()
 
 
 def shorten(config, data_dir):
