@@ -150,12 +150,12 @@ class Recognizer:
             x = features.extract(cut["kind"], batch, cut["pad_mode"])
             x = np.resize(x, (BATCH_SIZE, *x.shape[1:]))  # the last one is filled up
             x = jax.numpy.asarray(x, self.description["dtype"])
-            outputs = [self._apply(variables, x) for variables in self._variables]
-            logits.append(np.stack([of_run[0][: len(batch)] for of_run in outputs]))
+            # On the host before it is cut: JAX would compile for each number of rows.
+            outputs = [jax.device_get(self._apply(v, x)) for v in self._variables]
+            logits.append(np.stack([of_run[0] for of_run in outputs])[:, : len(batch)])
             if outputs[0][1] is not None:
-                embeddings.append(
-                    np.stack([of_run[1][: len(batch)] for of_run in outputs])
-                )
+                of_batch = np.stack([of_run[1] for of_run in outputs])
+                embeddings.append(of_batch[:, : len(batch)])
         joined = np.concatenate(embeddings, axis=1) if embeddings else None
         return np.concatenate(logits, axis=1), joined
 

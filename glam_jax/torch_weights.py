@@ -1,12 +1,16 @@
-"""A PyTorch state_dict (as numpy arrays) -> Flax variables."""
+"""A PyTorch state_dict (as numpy arrays) -> Flax variables, or a folder to load."""
 
-from collections.abc import Mapping
+import json
+import pathlib
+from collections.abc import Mapping, Sequence
 
 import flax
 import jax
 import numpy as np
+import safetensors.numpy
 
-from glam_jax import models
+from data_prep import records, text
+from glam_jax import models, weights
 
 # Module of the reference implementation -> module of ours.
 _FIRST = {
@@ -86,9 +90,7 @@ def from_state_dict(
         for key, value in state_dict.items()
         if key.rsplit(".", 1)[-1] not in _IGNORED
     }
-    classifier = "top_down.bias" if name == "apcnn" else "fc.bias"
-    num_classes = len(tensors.get(classifier, ())) or 4
-    model = models.create_model(name, num_classes)
+    model = models.create_model(name, _num_classes(name, tensors) or 4)
     expected = jax.eval_shape(
         lambda: model.init(
             jax.random.key(0), np.zeros((1, *feature_shape), np.float32), train=False
@@ -103,6 +105,66 @@ def from_state_dict(
         path = _MODULES[name][module].split("/")
         converted[_leaf_path(path, leaf, value)] = _ours(path, leaf, value)
     return _checked(converted, flax.traverse_util.flatten_dict(expected))
+
+
+def write_folder(
+    file: str | pathlib.Path,
+    folder: str | pathlib.Path,
+    name: str,
+    class_names: Sequence[str],
+    data_set: records.DataSet | None = None,
+) -> None:
+    """Makes a folder for `glam_jax.load` of a trained PyTorch model of the reference.
+
+    Args:
+      file: Its state_dict as .safetensors, or as .npz with a tensor to a name. In
+        PyTorch: `safetensors.torch.save_file(model.state_dict(), "glam.safetensors")`
+        or `np.savez("glam.npz", **{k: v.numpy() for k, v in state_dict.items()})`.
+      folder: The folder to make; it must not hold a model yet.
+      name: The model, as in `models.create_model`.
+      class_names: The classes, in the order of its outputs.
+      data_set: How recordings are cut and seen; None for the paper's MFCC, in segments
+        of 1.8 s every 0.2 s.
+
+    Raises:
+      ValueError: For another kind of file (such as a pickle, which can run code), a
+        folder that holds a model, or weights that do not fit.
+    """
+    file, folder = pathlib.Path(file), pathlib.Path(folder).expanduser()
+    if (folder / weights.MODEL).exists():
+        raise ValueError(f"{folder} holds a model already; give another folder")
+    data_set = data_set or records.DataSet(corpus="")
+    shape = data_set.feature_shape()
+    state_dict = _read(file)
+    variables = from_state_dict(name, state_dict, shape)
+    if (count := _num_classes(name, state_dict)) != len(class_names):
+        raise ValueError(
+            f"{file} tells {count} classes apart, not {', '.join(class_names)}"
+        )
+    description = weights.describe(name, class_names, "float32", data_set, shape)
+    chosen = {"run": 0, "weights": "weights", "source": file.name}
+    weights.save(folder / "weights", variables)
+    text.write_text(
+        folder / weights.MODEL,
+        json.dumps(description | {"runs": [chosen]}, indent=2) + "\n",
+    )
+
+
+def _num_classes(name: str, state_dict: Mapping[str, np.ndarray]) -> int:
+    return len(state_dict.get("top_down.bias" if name == "apcnn" else "fc.bias", ()))
+
+
+def _read(file: pathlib.Path) -> dict[str, np.ndarray]:
+    if file.suffix == ".safetensors":
+        return safetensors.numpy.load_file(file)
+    if file.suffix == ".npz":
+        with np.load(file, allow_pickle=False) as arrays:
+            return dict(arrays)
+    raise ValueError(
+        f"{file}: a state_dict must be .safetensors or .npz, since opening a pickle "
+        "can run code. In PyTorch: safetensors.torch.save_file(model.state_dict(), "
+        '"glam.safetensors")'
+    )
 
 
 def _leaf_path(module: list[str], leaf: str, value: np.ndarray) -> tuple[str, ...]:

@@ -2,12 +2,15 @@
 
 import json
 import pathlib
-from typing import Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
-import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
+
+if TYPE_CHECKING:
+    from data_prep import records
 
 MODEL = "model.json"
 FORMAT = 1  # of model.json
@@ -15,31 +18,34 @@ CHECKPOINTS = "checkpoints"
 
 
 def describe(
-    config: ml_collections.ConfigDict,
-    class_names: tuple[str, ...],
+    model: str,
+    class_names: Sequence[str],
+    dtype: str,
+    data_set: "records.DataSet",
     feature_shape: tuple[int, int],
 ) -> dict[str, Any]:
     """What model.json says of a network: what it reads and what it tells apart.
 
     Args:
-      config: The recipe.
+      model: The network, as in `models.create_model`.
       class_names: The classes, in the order of the logits.
+      dtype: The precision to compute in.
+      data_set: The corpus, and how recordings are cut and seen in tests.
       feature_shape: (frequency, time) of a segment.
     """
     return {
         "format": FORMAT,
-        "model": config.model,
+        "model": model,
         "classes": list(class_names),
-        "dtype": config.dtype,
+        "dtype": dtype,
         "features": {
-            "kind": config.features,
-            "pad_mode": config.pad_mode,
-            "segment": config.segment,
-            "hop": config.test_hop,
+            "kind": data_set.features,
+            "pad_mode": data_set.pad_mode,
+            "segment": data_set.segment,
+            "hop": data_set.hop,
             "shape": [int(size) for size in feature_shape],
         },
-        "corpus": config.corpus,
-        "protocol": config.protocol,
+        "corpus": data_set.corpus,
     }
 
 

@@ -204,7 +204,14 @@ class Workdir:
             "provenance": provenance
             | {"started": self.started() or provenance["started"], "ended": None},
             "runs": self.model.get("runs", []),
-        } | weights.describe(config, dataset.class_names, dataset.features.shape[1:])
+            "protocol": config.protocol,
+        } | weights.describe(
+            config.model,
+            dataset.class_names,
+            config.dtype,
+            input_pipeline.data_sets(config)[-1],
+            dataset.features.shape[1:],
+        )
         names = [dataset.class_names[label] for label in dataset.labels]
         groups = [getattr(dataset.groups, name) for name in input_pipeline.GROUPS]
         table = text_lib.csv_text(

@@ -1,8 +1,11 @@
 """Fixtures: four CPU devices, and a small demo corpus prepared by the real builder."""
 
+import dataclasses
 import os
+import pathlib
 
 import jax
+import ml_collections
 import pytest
 
 # Compiling takes a third of the time, and these models run as fast.
@@ -14,6 +17,7 @@ from helpers import prepare, shorten  # noqa: E402
 
 from configs import demo as demo_config  # noqa: E402
 from data_prep.corpora import demo  # noqa: E402
+from glam_jax import train  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -38,6 +42,24 @@ def data_dir(tmp_path_factory):
     demo.synthesise(folder / "demo_corpus", sessions=2)
     prepare(demo.read(folder / "demo_corpus"), "demo", folder)
     return folder
+
+
+@dataclasses.dataclass(frozen=True)
+class Finished:
+    """An uninterrupted training of two runs."""
+
+    config: ml_collections.ConfigDict
+    folder: pathlib.Path
+    report: dict
+
+
+@pytest.fixture(scope="session")
+def finished(data_dir, tmp_path_factory):
+    """An uninterrupted training of two runs on the small demo corpus."""
+    config = shorten(demo_config.get_config(), data_dir)
+    config.num_runs = 2
+    folder = tmp_path_factory.mktemp("finished")
+    return Finished(config, folder, train.train_and_evaluate(config, str(folder)))
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ OUTPUTS = (
     "predictions.csv",
     "report.json",
     "report.md",
+    "model.json",
+    "utterances.csv",
     "confusion.png",
     "curves.png",
     "embedding.png",
@@ -39,17 +41,8 @@ def rows(folder):
     return [json.loads(line) | {"segments_per_second": 0} for line in lines]
 
 
-@pytest.fixture(scope="module")
-def finished(data_dir, tmp_path_factory):
-    """The folder and the report of an uninterrupted training of two runs."""
-    config = shorten(demo_config.get_config(), data_dir)
-    config.num_runs = 2
-    folder = tmp_path_factory.mktemp("finished")
-    return config, folder, train.train_and_evaluate(config, str(folder))
-
-
 def test_every_output_is_there(finished):
-    _, folder, report = finished
+    folder, report = finished.folder, finished.report
     for name in OUTPUTS:
         assert (folder / name).exists(), name
     assert json.loads((folder / "report.json").read_text()) == report
@@ -60,7 +53,7 @@ def test_every_output_is_there(finished):
 
 
 def test_the_report_agrees_with_its_rows_and_predictions(finished):
-    _, folder, report = finished
+    folder, report = finished.folder, finished.report
     predictions = np.genfromtxt(
         folder / "predictions.csv", delimiter=",", dtype=str, skip_header=1
     )
@@ -79,13 +72,14 @@ def test_the_report_agrees_with_its_rows_and_predictions(finished):
 
 
 def test_runs_differ(finished):
-    _, folder, _ = finished
+    folder = finished.folder
     losses = [row["loss"] for row in rows(folder)]
     assert len(set(losses)) == len(losses)
 
 
 def test_a_complete_training_is_not_repeated(finished, capsys):
-    config, folder, report = finished
+    folder, report = finished.folder, finished.report
+    config = finished.config.copy_and_resolve_references()
     before = (folder / "metrics.jsonl").stat().st_mtime_ns
     assert train.train_and_evaluate(config, str(folder)) == report
     assert "complete" in capsys.readouterr().out
@@ -96,7 +90,8 @@ def test_a_complete_training_is_not_repeated(finished, capsys):
 def test_sigterm_between_epochs_then_the_same_command_gives_the_same_numbers(
     finished, tmp_path, monkeypatch, run
 ):
-    config, folder, report = finished
+    folder, report = finished.folder, finished.report
+    config = finished.config.copy_and_resolve_references()
     show = progress.Progress.epoch
 
     def show_and_stop(self, group, rows):
@@ -118,8 +113,8 @@ def test_sigterm_within_an_epoch_then_a_stream_gives_the_same_numbers(
     finished, tmp_path, monkeypatch
 ):
     """It goes on in the middle of an epoch, with segments from the records."""
-    config, folder, report = finished
-    config = config.copy_and_resolve_references()
+    folder, report = finished.folder, finished.report
+    config = finished.config.copy_and_resolve_references()
     monkeypatch.setattr(program, "SECONDS_PER_CALL", 0.0)  # one step in a call
     pace, calls = program.Pace, []
     adjust = pace.adjust
@@ -147,7 +142,8 @@ def test_a_crash_before_the_checkpoint_repeats_the_epoch(
     finished, tmp_path, monkeypatch
 ):
     """As kill -9 would: the row of the second epoch is written, its state is not."""
-    config, folder, report = finished
+    folder, report = finished.folder, finished.report
+    config = finished.config.copy_and_resolve_references()
     show = progress.Progress.epoch
 
     def show_and_crash(self, group, rows):
@@ -166,8 +162,8 @@ def test_a_crash_before_the_checkpoint_repeats_the_epoch(
 
 
 def test_a_workdir_of_another_config_is_refused(finished):
-    config, folder, _ = finished
-    config = config.copy_and_resolve_references()
+    folder = finished.folder
+    config = finished.config.copy_and_resolve_references()
     config.mixup_alpha = 0.3
     with pytest.raises(ValueError, match=r"mixup_alpha: 0\.5 there, 0\.3 here"):
         train.train_and_evaluate(config, str(folder))
@@ -211,8 +207,8 @@ def test_folds_of_the_speaker_protocol(config, tmp_path):
 
 
 def test_a_split_file_of_an_earlier_training_gives_the_same_numbers(finished, tmp_path):
-    config, folder, report = finished
-    config = config.copy_and_resolve_references()
+    folder, report = finished.folder, finished.report
+    config = finished.config.copy_and_resolve_references()
     config.split_file = str(folder / "splits.csv")
     again = train.train_and_evaluate(config, str(tmp_path))
     assert again["splits"] == report["splits"]
