@@ -158,3 +158,41 @@ def last_params(folder, number):
 def numbers(report):
     """A report without its provenance, which holds times."""
     return {key: value for key, value in report.items() if key != "provenance"}
+
+
+def write_own(path):
+    """Writes a module with features and networks as a user would."""
+    path.write_text(
+        """
+import flax.linen as nn
+import numpy as np
+
+def band_energies(wave):
+    frames = wave[: len(wave) // 400 * 400].reshape(-1, 400)
+    power = np.abs(np.fft.rfft(frames)[:, :200]) ** 2
+    return np.log(power.reshape(len(frames), 20, 10).mean(axis=2) + 1e-6).T
+
+class Recurrent(nn.Module):
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.RNN(nn.GRUCell(8))(x.swapaxes(1, 2))
+        return nn.Dense(self.num_classes)(x[:, -1])
+
+class Normalised(nn.Module):
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.BatchNorm(use_running_average=not train)(x.mean(axis=2))
+        return nn.Dense(self.num_classes)(x)
+
+class Headless(nn.Module):
+    num_classes: int
+
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.Dense(7)(x.mean(axis=2))
+"""
+    )
