@@ -26,8 +26,8 @@ class Audio:
 
     Attributes:
       wave: (samples,) float32, 16 kHz, mono.
-      stored_rate: samples per second in the file.
-      stored_channels: channels in the file.
+      stored_rate: Samples per second in the file.
+      stored_channels: Channels in the file.
     """
 
     wave: np.ndarray
@@ -43,7 +43,7 @@ def read(path: pathlib.Path) -> Audio:
     """Reads a recording; another rate is resampled, several channels are averaged.
 
     Raises:
-      AudioError: when the file is missing, unreadable, empty or cut short, or has
+      AudioError: When the file is missing, unreadable, empty or cut short, or has
         samples that are not finite or all zero.
     """
     try:

@@ -155,7 +155,7 @@ def record(utterance: Utterance, data_set: records.DataSet) -> dict:
     marked `padded`.
 
     Raises:
-      AudioError: when the file cannot be used; the message names it.
+      AudioError: When the file cannot be used; the message names it.
     """
     try:
         sound = audio.read(utterance.path)

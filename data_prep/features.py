@@ -39,14 +39,14 @@ def segment(wave: np.ndarray, length: int, hop: int) -> np.ndarray:
 
     Args:
       wave: (samples,) at 16 kHz.
-      length: samples in a segment.
-      hop: samples from one segment's start to the next one's.
+      length: Samples in a segment.
+      hop: Samples from one segment's start to the next one's.
 
     Returns:
       (segments, length), at least one segment.
 
     Raises:
-      ValueError: for an empty waveform, or a length or hop below one.
+      ValueError: For an empty waveform, or a length or hop below one.
     """
     if length < 1 or hop < 1:
         raise ValueError(f"length and hop must be positive, not {length} and {hop}")
@@ -67,10 +67,10 @@ def extract(kind: str, segments: np.ndarray, pad_mode: str = "reflect") -> np.nd
     """Computes the features of each segment by itself.
 
     Args:
-      kind: a name in `KINDS`, or 'package.module:function' of one's own: it takes one
+      kind: A name in `KINDS`, or 'package.module:function' of one's own: it takes one
         segment, (samples,) float32, and returns (frequency, time).
       segments: (segments, samples) at 16 kHz, full scale one.
-      pad_mode: how the ends of a segment are padded for 'mfcc' and 'melspectrogram',
+      pad_mode: How the ends of a segment are padded for 'mfcc' and 'melspectrogram',
         whose frames are centred: 'reflect' as in the paper, whose results predate
         librosa 0.9, or 'constant' as librosa does today. The other kinds ignore it:
         they frame like python_speech_features, from the first sample on, and fill
@@ -80,7 +80,7 @@ def extract(kind: str, segments: np.ndarray, pad_mode: str = "reflect") -> np.nd
       (segments, frequency, time) float32.
 
     Raises:
-      ValueError: for an unknown kind or pad mode.
+      ValueError: For an unknown kind or pad mode.
     """
     check_kind(kind)
     if pad_mode not in PAD_MODES:

@@ -17,16 +17,16 @@ def in_order(
     """Applies a function to each item, like `map`, in several processes.
 
     Args:
-      function: takes one item; it is pickled, as the items and the results are.
-      items: what to apply it to.
-      workers: processes; with one, the work is done in this process.
-      chunk: items that a process takes at a time.
+      function: It takes one item; it is pickled, as the items and the results are.
+      items: What to apply it to.
+      workers: Processes; with one, the work is done in this process.
+      chunk: Items that a process takes at a time.
 
     Yields:
       The results, in the order of the items.
 
     Raises:
-      ChildProcessError: when something else ended a process.
+      ChildProcessError: When something else ended a process.
     """
     if workers == 1:
         yield from map(function, items)

@@ -20,14 +20,14 @@ class Dataset:
     """The labelled utterances that a protocol uses, sorted by id, and their segments.
 
     Attributes:
-      features: of all segments, in the records.
+      features: The features of all segments, in the records.
       utterance: (segments,) int32, the utterance of a segment.
-      training: which segments were cut with the training hop.
-      testing: which were cut with the test hop; the same ones when the hops are equal.
+      training: The segments that were cut by the training hop.
+      testing: Those cut by the test hop; the same ones when the hops are equal.
       labels: (utterances,) int32.
       ids: (utterances,) str.
-      groups: what each utterance belongs to.
-      class_names: by label.
+      groups: What each utterance belongs to.
+      class_names: The names of the classes, by label.
     """
 
     features: "Features"
@@ -68,8 +68,8 @@ class Features:
         """Finds each segment in the records.
 
         Args:
-          records: where each one lies: in which source, at which place.
-          counts: (records,) segments in each.
+          records: Where each record lies: in which source, at which place.
+          counts: (records,) the number of segments in each.
           segment_shape: (frequency, time).
         """
         self._records = records
@@ -111,8 +111,8 @@ class Features:
         """Reads chunks of segments ahead of their use.
 
         Args:
-          chunks: arrays of indices.
-          workers: processes that read; 0 for threads of this one.
+          chunks: Arrays of indices.
+          workers: Processes that read; 0 for threads of this one.
         """
         dataset = grain.MapDataset.source(chunks).map(self.__getitem__)
         dataset = dataset.to_iter_dataset(
@@ -153,7 +153,7 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
     """Reads the utterances whose emotion is in the protocol's label set.
 
     Raises:
-      ValueError: when a data set is not prepared, lacks a split, or has no utterance of
+      ValueError: When a data set is not prepared, lacks a split, or has no utterance of
         some class, or the two of different hops hold different utterances.
     """
     if commands := missing(config):
@@ -224,7 +224,7 @@ def not_prepared(commands: list[str]) -> str:
     """What to do when data sets are missing.
 
     Args:
-      commands: of `missing`.
+      commands: What `missing` gave.
     """
     return (
         "not prepared yet. Prepare it with:\n"

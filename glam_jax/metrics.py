@@ -26,7 +26,7 @@ def from_confusion(matrix: np.ndarray) -> dict[str, float]:
     paper's "micro F1" is the weighted F1.
 
     Raises:
-      ValueError: for a matrix without utterances.
+      ValueError: For a matrix without utterances.
     """
     total = matrix.sum()
     if total == 0:
@@ -77,7 +77,7 @@ def rank(row: Mapping[str, float], selection: str) -> tuple[float, ...]:
     """How good an epoch is: the greatest is the one reported.
 
     Args:
-      row: of the epoch, as in metrics.jsonl.
+      row: The epoch's row of metrics.jsonl.
       selection: 'last', or the best (WA + UA) / 2 on 'test' or 'validation', the
         earlier of equal ones.
     """
@@ -101,8 +101,8 @@ def summarise(
     (n - 1) and the interval of a single run are None.
 
     Args:
-      values: of the runs.
-      test_train_ratio: test utterances for each training utterance.
+      values: A measure of each run.
+      test_train_ratio: Test utterances for each training utterance.
     """
     n, sd, ci95 = len(values), None, None
     if n > 1:
@@ -133,9 +133,9 @@ def paired_difference(
     The error of the mean is that of Nadeau & Bengio (2003), since runs share data.
 
     Args:
-      ours: a measure of each run.
-      theirs: of the other model's run on the same split.
-      test_train_ratio: test utterances for each training utterance.
+      ours: A measure of each run.
+      theirs: The same of the other model's run on the same split.
+      test_train_ratio: Test utterances for each training utterance.
 
     Returns:
       'mean' of ours - theirs, 'ci95' (half the interval) and two-sided 'p'; None for

@@ -29,8 +29,8 @@ def connect(
     Args:
       coordinator: HOST:PORT of process 0, or 'auto' on a TPU pod or under SLURM, which
         tell the rest themselves.
-      num_processes: of the training.
-      process_id: of this process, from 0.
+      num_processes: Processes of the training.
+      process_id: The number of this process, from 0.
     """
     if coordinator == "auto":
         jax.distributed.initialize()
@@ -45,7 +45,7 @@ def use_cpu_cores(count: int | None = None) -> None:
     inferred 38 % faster.
 
     Args:
-      count: of devices; None for the cores, rounded down to a power of two so that
+      count: Devices to make; None for the cores, rounded down to a power of two so that
         batches can be split, and at most `MOST_CPU_DEVICES`, unless the user says it in
         JAX_NUM_CPU_DEVICES.
     """
@@ -120,7 +120,7 @@ def machine() -> Machine:
     """Asks all processes what they have; all must ask.
 
     Raises:
-      ValueError: when the processes have different numbers of devices.
+      ValueError: When the processes have different numbers of devices.
     """
     mine = np.array([jax.local_device_count(), _memory() // 2**20])  # int32, in MiB
     everyones = np.atleast_2d(multihost_utils.process_allgather(mine))
@@ -190,7 +190,7 @@ def plan_layout(
         memory holds. Each device has at least one.
 
     Raises:
-      ValueError: when a network that cannot be split shall be.
+      ValueError: When a network that cannot be split shall be.
     """
     too_large = segment_bytes > RESIDENT_SHARE * machine.memory
     streams = input_mode == "stream" or (input_mode == "auto" and too_large)

@@ -82,7 +82,7 @@ def create(
       all_runs: The runs to train.
 
     Raises:
-      ValueError: when the network lacks something, or its batches cannot be split.
+      ValueError: When the network lacks something, or its batches cannot be split.
     """
     num_classes = len(dataset.class_names)
     feature_shape = dataset.features.shape[1:]
@@ -217,7 +217,7 @@ def train_epoch(
       The state on the devices, and the segments trained per second.
 
     Raises:
-      FloatingPointError: when a loss is not finite.
+      FloatingPointError: When a loss is not finite.
     """
     rows = np.array([run.steps_per_epoch for run in group])
     epoch_start = epoch * rows

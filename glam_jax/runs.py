@@ -41,7 +41,7 @@ def plan(
     """The runs of a config: run k has seed `config.seed + k` and the k-th fold.
 
     Raises:
-      ValueError: when the protocol or the split file does not fit the corpus, or a run
+      ValueError: When the protocol or the split file does not fit the corpus, or a run
         would have less than one batch to train on.
     """
     planned = []
@@ -84,7 +84,7 @@ def named_splits(
     """The fold of each run, and its split.
 
     Raises:
-      ValueError: when the protocol or the split file does not fit the corpus.
+      ValueError: When the protocol or the split file does not fit the corpus.
     """
     groups = dataset.groups
     if config.split_file:
@@ -127,8 +127,8 @@ def inverse_frequencies(labels: np.ndarray, num_classes: int) -> np.ndarray:
     """(classes,) weights, of mean 1 over the labels.
 
     Args:
-      labels: of the training utterances.
-      num_classes: a class without utterances weighs nothing.
+      labels: The labels of the training utterances.
+      num_classes: Classes; one without utterances weighs nothing.
     """
     counts = np.bincount(labels, minlength=num_classes)
     weights = len(labels) / np.maximum(counts, 1) / np.count_nonzero(counts)
@@ -139,8 +139,8 @@ def upsample(labels: np.ndarray, seed: int) -> np.ndarray:
     """How often each utterance trains, so that all classes have as many.
 
     Args:
-      labels: of the training utterances.
-      seed: draws those that are repeated once more than others of their class.
+      labels: The labels of the training utterances.
+      seed: It draws those that are repeated once more than others of their class.
     """
     random = streams.stream(seed, "upsampling")
     copies = np.ones(len(labels), int)

@@ -70,15 +70,15 @@ def from_state_dict(
     """Converts the weights of the reference's PyTorch model to ours.
 
     Args:
-      name: the model, as in `models.create_model`.
-      state_dict: every tensor as a numpy array, by its PyTorch name.
+      name: The model, as in `models.create_model`.
+      state_dict: Every tensor as a numpy array, by its PyTorch name.
       feature_shape: (frequency, time) of the segments the model was built for.
 
     Returns:
       {'params': ..., 'batch_stats': ...} for `model.apply`.
 
     Raises:
-      ValueError: for an unknown model, for names that are missing or not known, and
+      ValueError: For an unknown model, for names that are missing or not known, and
         for a tensor of another shape than ours.
     """
     if name not in _MODULES:

@@ -43,16 +43,16 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     with the same numbers.
 
     Args:
-      config: as in configs/.
-      workdir: the folder of the results (README, "Output files").
+      config: A config as in configs/.
+      workdir: The folder of the results (README, "Output files").
 
     Returns:
       The report of all runs: what report.json holds.
 
     Raises:
-      ValueError: when the config, the data set or the workdir do not fit.
-      FloatingPointError: when a loss is not finite.
-      Preempted: after saving, when SIGTERM or Ctrl-C came.
+      ValueError: When the config, the data set or the workdir do not fit.
+      FloatingPointError: When a loss is not finite.
+      Preempted: After saving, when SIGTERM or Ctrl-C came.
     """
     folder = pathlib.Path(workdir)
     check(config)
@@ -200,8 +200,8 @@ def train_group(
     """Trains runs from their last checkpoints to their end, and keeps predictions.
 
     Raises:
-      Preempted: after saving, when a stop was requested.
-      FloatingPointError: when a loss is not finite.
+      Preempted: After saving, when a stop was requested.
+      FloatingPointError: When a loss is not finite.
     """
     pace = program_lib.Pace()
     with contextlib.ExitStack() as stack:

@@ -40,7 +40,7 @@ def claim(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     A folder in which nothing was trained yet may change its config.
 
     Raises:
-      ValueError: when it is another config's, with the differences.
+      ValueError: When it is another config's, with the differences.
     """
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "config.json"
@@ -72,7 +72,7 @@ def keep_splits(folder: pathlib.Path, split_table: str) -> None:
     """Keeps which utterance is in which part of which run as splits.csv.
 
     Raises:
-      ValueError: when the training in `folder` began with other splits.
+      ValueError: When the training in `folder` began with other splits.
     """
     path = folder / "splits.csv"
     began = (folder / weights.CHECKPOINTS).exists() and path.exists()

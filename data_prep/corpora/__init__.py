@@ -16,15 +16,15 @@ class Utterance:
     """One labelled recording, in the corpus's own words.
 
     Attributes:
-      id: unique within the corpus; records are written in the order of ids.
-      path: the wav file.
-      emotion: the corpus's own emotion word ('neu', 'exc', 'anger', ...).
-      speaker: the person who speaks.
-      session: the recording session, '' where the corpus has none.
-      dialogue: the conversation, '' where the corpus has none.
+      id: Unique within the corpus; records are written in the order of ids.
+      path: The wav file.
+      emotion: The corpus's own emotion word ('neu', 'exc', 'anger', ...).
+      speaker: The person who speaks.
+      session: The recording session, '' where the corpus has none.
+      dialogue: The conversation, '' where the corpus has none.
       kind: 'impro' or 'script' for IEMOCAP, '' elsewhere.
-      text: the sentence spoken ('a01', 'DFA', ...), '' where nothing was prescribed.
-      intensity: the corpus's own word for how strongly the emotion is acted ('strong',
+      text: The sentence spoken ('a01', 'DFA', ...), '' where nothing was prescribed.
+      intensity: The corpus's own word for how strongly the emotion is acted ('strong',
         'HI', ...), '' where it has none.
     """
 
@@ -59,7 +59,7 @@ def existing_folder(source: str | pathlib.Path) -> pathlib.Path:
     """Returns `source` as a path.
 
     Raises:
-      ValueError: when it is not an existing folder.
+      ValueError: When it is not an existing folder.
     """
     folder = pathlib.Path(source).expanduser()
     if not folder.is_dir():
@@ -71,8 +71,8 @@ def wav_files(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:
     """Sorted wav files (.wav or .WAV) below `folder`, without what macOS leaves (._*).
 
     Args:
-      folder: where to look.
-      pattern: a glob of the files' paths, without the extension.
+      folder: Where to look.
+      pattern: A glob of the files' paths, without the extension.
     """
     wavs = sorted(folder.glob(f"{pattern}.[wW][aA][vV]"))
     return [wav for wav in wavs if not wav.name.startswith("._")]
@@ -84,8 +84,8 @@ def from_names(
     """Makes a corpus of recordings whose names are their labels.
 
     Args:
-      wavs: the files; of two with the same id the first is kept.
-      parse: a file -> its utterance, or a ValueError that says why its name gives none.
+      wavs: The files; of two with the same id the first is kept.
+      parse: A file -> its utterance, or a ValueError that says why its name gives none.
     """
     utterances: dict[str, Utterance] = {}
     problems = []
@@ -109,7 +109,7 @@ def emotion_count_differences(
     """Compares a corpus with its published counts by emotion.
 
     Args:
-      published: recordings of each emotion.
+      published: Recordings of each emotion.
       turns: (kind, emotion, seconds) of every recording.
 
     Returns:

@@ -33,7 +33,7 @@ def read(source: str | pathlib.Path) -> corpora.Corpus:
     The intensity is LO, MD, HI, or XX where none was asked of the actor.
 
     Raises:
-      ValueError: when `source` is not a folder or holds no file named like CREMA-D's.
+      ValueError: When `source` is not a folder or holds no file named like CREMA-D's.
     """
     source = corpora.existing_folder(source)
     folder = source / "AudioWAV" if (source / "AudioWAV").is_dir() else source

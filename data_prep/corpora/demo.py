@@ -114,13 +114,13 @@ def synthesise(
     The whole of it (320 turns, 15 minutes of sound) takes about 5 s on one core.
 
     Args:
-      folder: the folder to make, the counterpart of `IEMOCAP_full_release`.
-      seed: of everything random.
-      sessions: with one female and one male speaker each.
-      dialogues_per_session: of 16 turns each.
+      folder: The folder to make, the counterpart of `IEMOCAP_full_release`.
+      seed: The seed of everything random.
+      sessions: Sessions, with one female and one male speaker each.
+      dialogues_per_session: Dialogues of a session, of 16 turns each.
 
     Raises:
-      ValueError: when `folder` exists.
+      ValueError: When `folder` exists.
     """
     if folder.exists():
         raise ValueError(f"{folder} exists; the demo corpus needs a new folder")
@@ -146,9 +146,9 @@ def write_dialogue(folder: pathlib.Path, dialogue: str, seed: int) -> None:
     """Writes the wav files and the EmoEvaluation file of a dialogue.
 
     Args:
-      folder: of the session.
-      dialogue: its name.
-      seed: of the corpus.
+      folder: The folder of the session.
+      dialogue: The dialogue's name.
+      seed: The seed of the corpus.
     """
     labels = folder / "dialog" / "EmoEvaluation" / f"{dialogue}.txt"
     sounds = folder / "sentences" / "wav" / dialogue
@@ -267,8 +267,8 @@ def glottal_source(
 
     Args:
       pitch: (samples,) semitones above 100 Hz.
-      voice: of which open quotient, jitter, shimmer and tilt count here.
-      rng: random generator.
+      voice: The voice; its open quotient, jitter, shimmer and tilt count here.
+      rng: The random generator.
 
     Returns:
       (samples,) of the source, at no particular level.

@@ -35,7 +35,7 @@ def read(source: str | pathlib.Path) -> corpora.Corpus:
     """Lists the recordings of EmoDB: the wavs of `source`/wav, or of `source` itself.
 
     Raises:
-      ValueError: when `source` is not a folder or holds no file named like EmoDB's.
+      ValueError: When `source` is not a folder or holds no file named like EmoDB's.
     """
     source = corpora.existing_folder(source)
     folder = source / "wav" if (source / "wav").is_dir() else source

@@ -46,7 +46,7 @@ def read(source: str | pathlib.Path) -> Corpus:
     LAST token of the id (the one after `Ses01` says who wears the markers).
 
     Raises:
-      ValueError: when `source` is not a folder or holds no such sessions.
+      ValueError: When `source` is not a folder or holds no such sessions.
     """
     source = existing_folder(source)
     sessions = sorted(source.glob("Session[0-9]*"))

@@ -44,7 +44,7 @@ def read(source: str | pathlib.Path) -> corpora.Corpus:
     A song in an actor's folder is a problem: it is listed, and is no utterance.
 
     Raises:
-      ValueError: when `source` is not a folder or holds no speech of RAVDESS.
+      ValueError: When `source` is not a folder or holds no speech of RAVDESS.
     """
     source = corpora.existing_folder(source)
     archives = sorted(source.glob("[Aa]udio_[Ss]peech_[Aa]ctors_01-24"))

@@ -40,12 +40,12 @@ class Case:
     """What is timed.
 
     Attributes:
-      name: such as `f32,runs=8`.
-      config: of the training, of which the first group of runs is taken.
-      steps: of an epoch.
-      copies: how often the data set's utterances are repeated.
-      devices: virtual ones, on a CPU; None for as many as in a training.
-      peer: '' for our program, or torch.
+      name: A name such as `f32,runs=8`.
+      config: A config; the first group of its runs is taken.
+      steps: Steps of an epoch.
+      copies: How often the data set's utterances are repeated.
+      devices: Virtual devices of a CPU; None for as many as in a training.
+      peer: '' for our program, or 'torch'.
     """
 
     name: str
@@ -288,7 +288,7 @@ def compared(
     """One run of ours and of a peer, in turn.
 
     Raises:
-      ValueError: off the CPU, for another model than glam, or without the peer.
+      ValueError: Off the CPU, for another model than glam, or without the peer.
     """
     if not is_cpu() or config.model != "glam":
         raise ValueError(f"--peer={peer} compares glam on the CPU (JAX_PLATFORMS=cpu)")

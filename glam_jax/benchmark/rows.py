@@ -15,12 +15,12 @@ class Row:
     """One figure.
 
     Attributes:
-      target: local, tpu:TOPOLOGY or cuda.
-      model: a name of `models.MODELS`; '' for what has no model.
-      case: what was set, such as `f32,runs=8`.
-      metric: what was measured.
-      values: one for each repetition.
-      unit: of the values.
+      target: 'local', 'tpu:TOPOLOGY' or 'cuda'.
+      model: A name of `models.MODELS`; '' for what has no model.
+      case: What was set, such as `f32,runs=8`.
+      metric: What was measured.
+      values: A value for each repetition.
+      unit: The unit of the values.
     """
 
     target: str

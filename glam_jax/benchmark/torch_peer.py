@@ -102,7 +102,7 @@ class Peer:
           features: (segments, frequency, time) float32.
           labels: (segments,) int64.
           pairs: (steps, 2, batch size) indices of segments and of their partners.
-          weights: (steps,) of a batch's examples against their partners.
+          weights: (steps,) the weight of a batch's examples against their partners.
         """
         self.model.train()
         features, labels = torch.from_numpy(features), torch.from_numpy(labels)
