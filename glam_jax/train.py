@@ -28,8 +28,7 @@ from glam_jax import program as program_lib
 from glam_jax import progress as progress_lib
 from glam_jax import runs as runs_lib
 from glam_jax import workdir as workdir_lib
-from glam_jax.splits import files as split_files
-from glam_jax.splits import leakage
+from glam_jax.splits import leakage, split_files
 
 
 class Preempted(Exception):
