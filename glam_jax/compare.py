@@ -30,13 +30,13 @@ def compare(folders: list[pathlib.Path], out: pathlib.Path) -> None:
     Raises:
       ValueError: When they cannot be compared, with what differs.
     """
-    from glam_jax import comparison, results, tables  # importing these takes seconds
-
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
         raise ValueError(
             "name two or more different folders of finished trainings: python -m "
             "glam_jax.compare RUN RUN ..."
         )
+    from glam_jax import comparison, results, tables  # importing these takes seconds
+
     trainings = results.told_apart([results.read(folder) for folder in folders])
     for first, second in itertools.combinations(trainings, 2):
         if differs := comparison.what_differs(first, second):

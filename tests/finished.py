@@ -74,6 +74,26 @@ def training(name, wa, tested=("a", "b", "c", "d"), protocol="paper", **changes)
     )
 
 
+def describe(folder, config, ids, labels, speakers):
+    """Claims a folder for a training on some utterances, and describes it there."""
+    workdir.claim(folder, config)
+    count, names = len(ids), tuple(labels_lib.label_set(config))
+    features = [(None, 0)] * count, np.ones(count, int), (26, 57)
+    dataset = input_pipeline.Dataset(
+        features=input_pipeline.Features(*features),
+        utterance=np.arange(count, dtype=np.int32),
+        training=slice(0, count),
+        testing=slice(0, count),
+        labels=labels.astype(np.int32),
+        ids=ids,
+        groups=splits.Groups(speakers, speakers, ids, np.repeat("", count), ids),
+        class_names=names,
+    )
+    outputs = workdir.Workdir(folder, names)
+    outputs.describe(config, dataset, {"started": "now"})
+    return outputs
+
+
 def write(folder, wrong, tested=((0, 1, 2, 3), (4, 5, 6, 7)), **fields):
     """Writes a finished training of two epochs into a folder.
 
@@ -88,24 +108,11 @@ def write(folder, wrong, tested=((0, 1, 2, 3), (4, 5, 6, 7)), **fields):
     """
     config = iemocap.get_config()
     config.update(num_epochs=2, **fields)
-    workdir.claim(folder, config)
-    names = tuple(labels_lib.label_set(config))
     ids = np.array([f"u{k}" for k in range(8)])
     speakers = np.array([f"s{k // 4}" for k in range(8)])
-    dataset = input_pipeline.Dataset(
-        features=input_pipeline.Features([(None, 0)] * 8, np.ones(8, int), (26, 57)),
-        utterance=np.arange(8, dtype=np.int32),
-        training=slice(0, 8),
-        testing=slice(0, 8),
-        labels=(np.arange(8) % 4).astype(np.int32),
-        ids=ids,
-        groups=splits.Groups(speakers, speakers, ids, np.repeat("", 8), ids),
-        class_names=names,
-    )
-    outputs = workdir.Workdir(folder, names)
-    outputs.describe(config, dataset, {"started": "now"})
+    outputs = describe(folder, config, ids, np.arange(8) % 4, speakers)
     for run, utterances in enumerate(map(np.array, tested)):
-        labels = dataset.labels[utterances]
+        labels = utterances % 4
         taken_for = (labels + np.isin(utterances, wrong)) % 4
         found = metrics.from_confusion(metrics.confusion_matrix(labels, taken_for, 4))
         for epoch in (1, 2):
