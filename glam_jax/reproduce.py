@@ -26,6 +26,7 @@ at one OUT at once: each training belongs to one of them.
 """
 
 import pathlib
+import re
 import sys
 from collections.abc import Callable
 
@@ -39,7 +40,9 @@ from glam_jax import command, grid
 IEMOCAP = pathlib.Path(configs.__file__).parent / "iemocap.py"
 
 _CONFIG = config_flags.DEFINE_config_file(
-    "config", f"{IEMOCAP}:full", "Config file, with an argument after a colon."
+    "config",
+    None,
+    "Config file, with an argument after a colon (default: the paper's, IEMOCAP full).",
 )
 _MODELS = flags.DEFINE_list(
     "models", [], "Models instead of the table's: names, or package.module:Class."
@@ -47,6 +50,14 @@ _MODELS = flags.DEFINE_list(
 _LIST = flags.DEFINE_bool("list", False, "Only shows the trainings, and what is done.")
 _SHARD = flags.DEFINE_string("shard", "", "i/n: every n-th training, from the i-th.")
 _OUT = flags.DEFINE_string("out", "reproduced", "Folder of the trainings and tables.")
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Reads the flags; without --config it is the paper's."""
+    program, *arguments = argv
+    if not any(re.match("--?config(=|$)", argument) for argument in arguments):
+        arguments = [f"--config={IEMOCAP}:full", *arguments]
+    return command.parse([program, *arguments])
 
 
 def config_maker(table: grid.Table) -> Callable[[str], ml_collections.ConfigDict]:
@@ -98,4 +109,4 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=command.parse)
+    app.run(main, flags_parser=parse)
