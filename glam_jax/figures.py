@@ -117,6 +117,7 @@ def curves(trainings: Sequence[Training]) -> plt.Figure:
 
 def embedding(trainings: Sequence[Training]) -> plt.Figure:
     """t-SNE of the classifier's inputs: the test utterances of the first run."""
+    trainings = [training for training in trainings if len(training.embedding)]
     figure, panels = _panels(trainings, "t-SNE of test utterances, run 0")
     for axes, training in zip(panels, trainings, strict=True):
         features = training.embedding

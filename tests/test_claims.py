@@ -7,11 +7,11 @@ import sys
 
 import pytest
 
-from glam_jax import claims
+from glam_jax import claims, train
 
 HOLD = """
 import pathlib, sys
-from glam_jax import claims
+from glam_jax import claims, train
 with claims.hold(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
@@ -72,3 +72,11 @@ def test_an_error_inside_gives_the_folder_back(tmp_path):
     with pytest.raises(ZeroDivisionError), claims.hold(tmp_path):
         raise ZeroDivisionError
     assert claims.owner(tmp_path) == ""
+
+
+def test_a_training_does_not_touch_the_folder_of_another_process(config, tmp_path):
+    with held_by_another_process(tmp_path) as process:
+        message = rf"^{tmp_path} is in use by process {process.pid} on .*; wait until"
+        with pytest.raises(ValueError, match=message):
+            train.train_and_evaluate(config, str(tmp_path))
+    assert [path.name for path in tmp_path.iterdir()] == [claims.LOCK]

@@ -23,8 +23,10 @@ def test_every_figure_is_written_as_png_and_pdf(tmp_path, count):
     assert len(list(tmp_path.iterdir())) == 8
 
 
-def test_a_network_without_an_embedding_has_no_picture_of_it(tmp_path):
+def test_a_network_without_an_embedding_is_not_in_its_picture(tmp_path):
     without = dataclasses.replace(training("mine"), embedding=np.zeros((0, 0)))
+    figure = figures.embedding([without, training("glam")])
+    assert [axes.get_title() for axes in figure.axes] == ["glam"]
     figures.write(tmp_path, [without])
     assert not (tmp_path / "embedding.png").exists()
 
