@@ -1,23 +1,12 @@
-r"""Figures of one or several finished trainings, side by side, as PNG and PDF.
+"""Figures of one or several finished trainings, side by side, as PNG and PDF."""
 
-  python -m glam_jax.figures runs/emodb_train_glam_paper runs/emodb_train_mhcnn_paper
-
-Writes to --out: confusion (matrices), curves (loss, WA and UA by epoch), embedding
-(t-SNE of the classifier's inputs, the paper's figure 3) and reliability (how often
-predictions of some confidence are right, with the expected calibration error).
-"""
-
-import dataclasses
-import json
+import os
 import pathlib
-import sys
 from collections.abc import Sequence
-from typing import Any
 
 import matplotlib
 import numpy as np
 import threadpoolctl
-from absl import app, flags
 
 matplotlib.use("Agg")  # no screen needed
 
@@ -25,69 +14,28 @@ from matplotlib import pyplot as plt
 from matplotlib import ticker
 from sklearn import manifold
 
-from glam_jax import metrics, workdir
+from glam_jax import metrics
+from glam_jax.results import Training, subjects
 
 PANEL = 4.2  # inches
+COLUMNS = 4  # panels side by side, at most
 COLORS = plt.get_cmap("tab10").colors
-
-
-@dataclasses.dataclass(frozen=True)
-class Training:
-    """A finished training as the figures see it.
-
-    Attributes:
-      name: its panel's title.
-      report: what report.json holds.
-      rows: of metrics.jsonl.
-      labels: (utterances,) true labels of all runs' predictions.
-      probabilities: (utterances, classes).
-      embedding: (utterances, features) of the test utterances of run 0; without rows
-        where the network names no embedding.
-      embedding_labels: (utterances,) int32.
-    """
-
-    name: str
-    report: dict
-    rows: list[dict[str, Any]]
-    labels: np.ndarray
-    probabilities: np.ndarray
-    embedding: np.ndarray
-    embedding_labels: np.ndarray
-
-
-def read(folder: pathlib.Path, report: dict) -> Training:
-    """Reads what a finished training left in its folder.
-
-    Args:
-      folder: of the training.
-      report: what its report.json holds or will hold.
-    """
-    files = workdir.Workdir(folder, tuple(report["classes"]))
-    predictions = [files.predictions.of_run(run) for run in files.predictions.runs()]
-    embedding, embedding_labels = np.zeros((0, 0)), np.zeros(0)
-    if (folder / workdir.EMBEDDING).exists():
-        with np.load(folder / workdir.EMBEDDING) as saved:  # allow_pickle is off
-            embedding, embedding_labels = saved["features"], saved["labels"]
-    return Training(
-        name=report["model"],
-        report=report,
-        rows=files.metrics.rows,
-        labels=np.concatenate([labels for labels, _ in predictions]),
-        probabilities=np.concatenate([values for _, values in predictions]),
-        embedding=embedding,
-        embedding_labels=embedding_labels,
-    )
 
 
 def write(folder: pathlib.Path, trainings: Sequence[Training]) -> None:
     """Writes all figures of some trainings into a folder, as PNG and PDF.
 
+    They are confusion (matrices), curves (loss, WA and UA by epoch), embedding (t-SNE
+    of the classifier's inputs, the paper's figure 3; not where no network names them)
+    and reliability (how often predictions of some confidence are right, with the
+    expected calibration error).
+
     Args:
-      folder: is made if it is not there.
-      trainings: side by side, in this order.
+      folder: It is made if it is not there.
+      trainings: They stand side by side, in this order.
 
     Raises:
-      ValueError: when the trainings told different emotions apart.
+      ValueError: When the trainings told different emotions apart.
     """
     classes = {tuple(training.report["classes"]) for training in trainings}
     if len(classes) > 1:
@@ -99,7 +47,10 @@ def write(folder: pathlib.Path, trainings: Sequence[Training]) -> None:
     for draw in drawn:
         figure = draw(trainings)
         for suffix in ("png", "pdf"):
-            figure.savefig(folder / f"{draw.__name__}.{suffix}", dpi=150)
+            path = folder / f"{draw.__name__}.{suffix}"
+            temporary = path.with_name(f".{path.name}.incomplete")
+            figure.savefig(temporary, format=suffix, dpi=150)
+            os.replace(temporary, path)
         plt.close(figure)
 
 
@@ -125,7 +76,8 @@ def confusion(trainings: Sequence[Training]) -> plt.Figure:
         axes.set_xticks(range(len(names)), names, rotation=90 if many else 0)
         axes.set_yticks(range(len(names)), names)
         axes.set_xlabel("predicted")
-    panels[0].set_ylabel("true")
+    for axes in panels[::COLUMNS]:
+        axes.set_ylabel("true")
     figure.colorbar(image, ax=panels, label="% of the true class", shrink=0.8)
     return figure
 
@@ -138,12 +90,11 @@ def curves(trainings: Sequence[Training]) -> plt.Figure:
     titles = {"loss": "training loss", "wa": "test WA (%)", "ua": "test UA (%)"}
     for axes, (measure, label) in zip(panels, titles.items(), strict=True):
         for color, training in zip(_colors(trainings), trainings, strict=True):
-            values = np.array(
-                [
-                    [row[measure] for row in training.rows if row["run"] == run["run"]]
-                    for run in training.report["runs"]
-                ]
-            )  # (runs, epochs)
+            of_runs = [
+                [row[measure] for row in training.epochs if row["run"] == run["run"]]
+                for run in training.report["runs"]
+            ]
+            values = np.array(of_runs)  # (runs, epochs)
             epochs = np.arange(1, values.shape[1] + 1)
             mean = values.mean(axis=0)
             axes.plot(epochs, mean, ".-", color=color, label=training.name)
@@ -159,13 +110,14 @@ def curves(trainings: Sequence[Training]) -> plt.Figure:
     panels[0].legend()
     counts = sorted({len(training.report["runs"]) for training in trainings})
     figure.suptitle(
-        f"{_subjects(trainings)}; mean ± sd over {' or '.join(map(str, counts))} runs"
+        f"{subjects(trainings)}; mean ± sd over {' or '.join(map(str, counts))} runs"
     )
     return figure
 
 
 def embedding(trainings: Sequence[Training]) -> plt.Figure:
     """t-SNE of the classifier's inputs: the test utterances of the first run."""
+    trainings = [training for training in trainings if len(training.embedding)]
     figure, panels = _panels(trainings, "t-SNE of test utterances, run 0")
     for axes, training in zip(panels, trainings, strict=True):
         features = training.embedding
@@ -213,7 +165,8 @@ def reliability(trainings: Sequence[Training]) -> plt.Figure:
         axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal", xlabel="confidence")
         error = metrics.calibration_error(training.labels, training.probabilities)
         axes.set_title(f"{training.name}, calibration error {error:.1f} %")
-    panels[0].set_ylabel("accuracy")
+    for axes in panels[::COLUMNS]:
+        axes.set_ylabel("accuracy")
     figure.legend(
         *panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3
     )
@@ -224,64 +177,24 @@ def _panels(
     trainings: Sequence[Training], what: str = ""
 ) -> tuple[plt.Figure, np.ndarray]:
     """A panel for each training, with its name, below what they have in common."""
+    columns = min(len(trainings), COLUMNS)
+    rows = -(-len(trainings) // columns)
     figure, panels = plt.subplots(
-        1,
-        len(trainings),
-        figsize=(PANEL * len(trainings) + 1.2, PANEL + 0.4),
+        rows,
+        columns,
+        figsize=(PANEL * columns + 1.2, PANEL * rows + 0.4),
         layout="constrained",
         squeeze=False,
     )
-    for axes, training in zip(panels[0], trainings, strict=True):
+    for axes in panels.flat[len(trainings) :]:
+        axes.remove()
+    panels = panels.flat[: len(trainings)]
+    for axes, training in zip(panels, trainings, strict=True):
         axes.set_title(training.name)
-    subjects = _subjects(trainings)
-    figure.suptitle(f"{what}\n{subjects}" if what else subjects, fontsize=11)
-    return figure, panels[0]
-
-
-def subject(report: dict) -> str:
-    """What was trained on, and how it was split: 'emodb, protocol paper'."""
-    corpus = report["corpus"]
-    if report["tfds_splits"] != ["train"]:
-        corpus += " " + "+".join(report["tfds_splits"])
-    return f"{corpus}, protocol {report['protocol']}"
-
-
-def _subjects(trainings: Sequence[Training]) -> str:
-    subjects = [subject(training.report) for training in trainings]
-    return "; ".join(dict.fromkeys(subjects))
+    common = subjects(trainings)
+    figure.suptitle(f"{what}\n{common}" if what else common, fontsize=11)
+    return figure, panels
 
 
 def _colors(trainings: Sequence[Training]) -> list:
     return [COLORS[number % len(COLORS)] for number in range(len(trainings))]
-
-
-def main(argv: list[str]) -> None:
-    folders = [pathlib.Path(name) for name in argv[1:]]
-    if not folders:
-        sys.exit("error: name the folders of one or more finished trainings")
-    try:
-        trainings = []
-        for folder in folders:
-            if not (folder / workdir.REPORT).is_file():
-                raise ValueError(
-                    f"{folder} holds no finished training (no report.json)"
-                )
-            report = json.loads((folder / workdir.REPORT).read_text())
-            trainings.append(read(folder, report))
-        names = [training.name for training in trainings]
-        if len(set(names)) < len(names):
-            trainings = [
-                dataclasses.replace(training, name=folder.name)
-                for training, folder in zip(trainings, folders, strict=True)
-            ]
-        write(pathlib.Path(flags.FLAGS.out), trainings)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
-    print(
-        f"confusion, curves, embedding and reliability (png, pdf) in {flags.FLAGS.out}"
-    )
-
-
-if __name__ == "__main__":
-    flags.DEFINE_string("out", "figures", "Folder that receives the figures.")
-    app.run(main)

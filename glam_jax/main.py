@@ -43,18 +43,6 @@ def default_workdir(config) -> str:
     return "runs/" + "_".join(names)
 
 
-def parse(argv: list[str]) -> list[str]:
-    """Reads the flags; what is wrong with them, or in a config file, ends in a line."""
-    try:
-        return flags.FLAGS(argv)
-    except flags.Error as error:  # a config file's error is the last line of its text
-        message = str(error).strip().splitlines()[-1].strip()
-        sys.exit(f"error: {message.removeprefix('ValueError: ')} (--help explains)")
-    except (AttributeError, KeyError) as error:  # no such field
-        nearest = str(error).rpartition("Did you mean ")[2].rpartition(" instead")
-        sys.exit(f"error: no such field of the config; did you mean {nearest[0]}?")
-
-
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"arguments not understood: {argv[1:]}")
@@ -78,4 +66,4 @@ def train() -> None:
 
 
 if __name__ == "__main__":
-    app.run(main, flags_parser=parse)
+    app.run(main, flags_parser=command.parse)

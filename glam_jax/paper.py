@@ -13,6 +13,9 @@ class Figure(NamedTuple):
     sd: float | None = None
 
 
+# The paper's parts of IEMOCAP, by the TFDS splits that hold them.
+_SUBSETS = {("impro",): "impro", ("script",): "script", ("impro", "script"): "full"}
+
 # GLAM with a mixup alpha, on improvised speech.
 _ALPHAS = {
     "0": "80.44 78.88",
@@ -23,6 +26,16 @@ _ALPHAS = {
     "2": "80.80 79.18",
     "3": "80.61 78.95",
 }
+
+
+def subset(corpus: str, tfds_splits: Sequence[str]) -> str:
+    """The paper's word for what was trained on: impro, script, full; '' for other data.
+
+    Args:
+      corpus: The corpus.
+      tfds_splits: The parts of it that were used.
+    """
+    return _SUBSETS.get(tuple(tfds_splits), "") if corpus == "iemocap" else ""
 
 
 def figures(table: str, subset: str, row: str) -> Sequence[Figure]:

@@ -4,20 +4,12 @@ import json
 import pathlib
 
 import numpy as np
-import tabulate
 from sklearn import decomposition
 
-from glam_jax import figures, metrics, splits, workdir
+from glam_jax import figures, metrics, results, splits, tables, workdir
 from glam_jax.splits import labels, leakage
 
 MARKDOWN = "report.md"
-
-# What an epoch is chosen by, in words.
-SELECTIONS = {
-    "test": "best epoch on the test fold (optimistic)",
-    "validation": "best epoch on the validation utterances",
-    "last": "last epoch",
-}
 
 
 def write(folder: pathlib.Path, splits_used: dict) -> dict:
@@ -38,9 +30,9 @@ def write(folder: pathlib.Path, splits_used: dict) -> dict:
         "provenance": outputs.model["provenance"],
     }
     workdir.write_atomically(folder / MARKDOWN, markdown(report))
-    figures.write(folder, [figures.read(folder, report)])
+    figures.write(folder, [results.read(folder, report)])
     workdir.write_atomically(
-        folder / workdir.REPORT, json.dumps(report, indent=2) + "\n"
+        folder / results.REPORT, json.dumps(report, indent=2) + "\n"
     )
     return report
 
@@ -99,7 +91,7 @@ def title(report: dict) -> str:
     """One line that names the training."""
     count = len(report["runs"])
     return (
-        f"{report['model']} on {figures.subject(report)}, {count} "
+        f"{report['model']} on {results.subject(report)}, {count} "
         f"run{'s' if count > 1 else ''} of {report['num_epochs']} epochs"
     )
 
@@ -111,7 +103,7 @@ def table(report: dict) -> str:
     """
     lines = []
     for name, selection in _selections(splits.protocol(report["protocol"])).items():
-        description = SELECTIONS[selection]
+        description = tables.SELECTIONS[selection]
         if name == "selected":
             description = f"**reported: {description}**"
         elif selection == report["selection"]:
@@ -120,25 +112,11 @@ def table(report: dict) -> str:
         line = {"epoch": description}
         for measure in metrics.NAMES:
             of_measure = summary[measure]
-            line[metrics.TITLES[measure]] = mean_sd(of_measure)
+            line[metrics.TITLES[measure]] = tables.mean_sd(of_measure)
             if of_measure["ci95"] is not None:
                 line[metrics.TITLES[measure]] += f" (± {of_measure['ci95']:.2f})"
         lines.append(line | {"n": str(summary["wa"]["n"])})
-    return render(lines)
-
-
-def mean_sd(summary: dict) -> str:
-    """'81.18 ± 1.47', without the sd where there is none."""
-    if summary["sd"] is None:
-        return f"{summary['mean']:.2f}"
-    return f"{summary['mean']:.2f} ± {summary['sd']:.2f}"
-
-
-def render(lines: list[dict[str, str]], tablefmt: str = "github") -> str:
-    """Lines of cells by column as a table, in a format of tabulate."""
-    return tabulate.tabulate(
-        lines, headers="keys", tablefmt=tablefmt, disable_numparse=True
-    )
+    return tables.render(lines)
 
 
 def markdown(report: dict) -> str:
@@ -175,9 +153,9 @@ def markdown(report: dict) -> str:
         f"splits.csv {report['splits']['sha256']}.",
         "## Confusion matrix",
         "Utterances of all runs; a row is a true class, a column a prediction.",
-        render(confusion),
+        tables.render(confusion),
         "## Runs",
-        render(runs),
+        tables.render(runs),
     ]
     return "\n\n".join(blocks) + "\n"
 
@@ -195,5 +173,5 @@ def save_embedding(
     components = min(50, *features.shape)
     reduced = decomposition.PCA(components, svd_solver="full").fit_transform(features)
     np.savez(
-        folder / workdir.EMBEDDING, features=reduced.astype(np.float32), labels=labels
+        folder / results.EMBEDDING, features=reduced.astype(np.float32), labels=labels
     )

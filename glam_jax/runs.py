@@ -7,7 +7,7 @@ import ml_collections
 import numpy as np
 
 from glam_jax import input_pipeline, splits, streams
-from glam_jax.splits import files as split_files
+from glam_jax.splits import split_files
 
 
 @dataclasses.dataclass(frozen=True)

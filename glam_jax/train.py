@@ -14,6 +14,7 @@ import orbax.checkpoint as ocp
 
 from glam_jax import (
     checkpoint,
+    claims,
     input_pipeline,
     metrics,
     models,
@@ -21,6 +22,7 @@ from glam_jax import (
     provenance,
     recognizer,
     report,
+    results,
     splits,
     steps,
 )
@@ -28,8 +30,7 @@ from glam_jax import program as program_lib
 from glam_jax import progress as progress_lib
 from glam_jax import runs as runs_lib
 from glam_jax import workdir as workdir_lib
-from glam_jax.splits import files as split_files
-from glam_jax.splits import leakage
+from glam_jax.splits import leakage, split_files
 
 
 class Preempted(Exception):
@@ -50,16 +51,40 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       The report of all runs: what report.json holds.
 
     Raises:
-      ValueError: When the config, the data set or the workdir do not fit.
+      ValueError: When the config, the data set or the workdir do not fit, or another
+        process trains in the workdir.
       FloatingPointError: When a loss is not finite.
       Preempted: After saving, when SIGTERM or Ctrl-C came.
     """
     folder = pathlib.Path(workdir)
     check(config)
-    finished = folder / workdir_lib.REPORT
+    finished = folder / results.REPORT
     if finished.exists() and not config.split_file:  # which may have changed
         workdir_lib.claim(folder, config)
         return complete(finished)
+    with _hold(folder):
+        return _train_and_evaluate(config, folder)
+
+
+@contextlib.contextmanager
+def _hold(folder: pathlib.Path) -> Iterator[None]:
+    """Keeps a folder to the processes of this training; all of them must ask."""
+    refused = None
+    with contextlib.ExitStack() as stack:
+        if parallel.is_first_process():
+            try:
+                stack.enter_context(claims.hold(folder))
+            except claims.Held as error:
+                refused = error
+        if parallel.any_process(refused is not None):
+            raise refused or claims.Held(f"{folder} is in use by another process")
+        yield
+
+
+def _train_and_evaluate(
+    config: ml_collections.ConfigDict, folder: pathlib.Path
+) -> dict:
+    finished = folder / results.REPORT
     dataset = input_pipeline.load(config)
     all_runs = runs_lib.plan(config, dataset)
     workdir_lib.claim(folder, config)

@@ -12,18 +12,14 @@ import ml_collections
 import numpy as np
 
 from data_prep import text as text_lib
-from glam_jax import checkpoint, input_pipeline, parallel, runs, weights
-
-REPORT = "report.json"
-UTTERANCES = "utterances.csv"
-EMBEDDING = "embedding.npz"
-# Fields of a config that say where and how, and do not change the numbers.
-WITHOUT_EFFECT = (
-    "data_dir",
-    "parallel",
-    "runs_per_group",
-    "input",
-    "input_workers",
+from glam_jax import (
+    checkpoint,
+    claims,
+    input_pipeline,
+    parallel,
+    results,
+    runs,
+    weights,
 )
 
 
@@ -57,7 +53,7 @@ def claim(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     theirs = json.loads(path.read_text())
     differences = [
         f"  {key}: {theirs.get(key, 'not set')} there, {ours.get(key, 'not set')} here"
-        for key in sorted((theirs.keys() | ours.keys()) - {*WITHOUT_EFFECT})
+        for key in sorted((theirs.keys() | ours.keys()) - {*claims.WITHOUT_EFFECT})
         if theirs.get(key) != ours.get(key)
     ]
     if differences:
@@ -223,7 +219,7 @@ class Workdir:
                 strict=True,
             ),
         )
-        write_atomically(self.folder / UTTERANCES, table)
+        write_atomically(self.folder / results.UTTERANCES, table)
         self._write_model()
 
     def started(self) -> str | None:

@@ -2,12 +2,13 @@
 
 import json
 
+import finished
 import numpy as np
 import pytest
+from matplotlib import image
 
 from configs import iemocap
-from glam_jax import report, workdir
-from glam_jax.splits import labels
+from glam_jax import report
 
 # Two runs of two test utterances. Run 0 is best after epoch 1, run 1 after epoch 2.
 WA = {0: (100.0, 50.0), 1: (50.0, 50.0)}
@@ -18,9 +19,8 @@ UA = {0: (100.0, 50.0), 1: (50.0, 60.0)}
 def write_training(folder, protocol):
     config = iemocap.get_config()
     config.protocol, config.num_epochs = protocol, 2
-    workdir.claim(folder, config)
-    names = tuple(labels.label_set(config))
-    files = workdir.Workdir(folder, names)
+    ids, speakers = np.array(["a", "b"]), np.array(["s0", "s1"])
+    outputs = finished.describe(folder, config, ids, np.array([0, 1]), speakers)
     for run in (0, 1):
         for epoch in (1, 2):
             row = {"run": run, "seed": run, "fold": "", "epoch": epoch, "loss": 1.0}
@@ -28,12 +28,10 @@ def write_training(folder, protocol):
             row |= dict.fromkeys(("macro_f1", "weighted_f1"), 50.0)
             row |= {"wa": WA[run][epoch - 1], "ua": UA[run][epoch - 1]}
             row |= {"validation_wa": epoch, "validation_ua": epoch}
-            files.metrics.add(row)
+            outputs.metrics.add(row)
         # One neutral utterance, and one sad one that run 1 takes for angry.
         probabilities = np.eye(4)[[0, 1 + run]]
-        files.predictions.add(
-            run, np.array(["a", "b"]), np.array([0, 1]), probabilities
-        )
+        outputs.predictions.add(run, ids, np.array([0, 1]), probabilities)
     random = np.random.default_rng(0)
     report.save_embedding(folder, random.normal(size=(20, 8)), np.arange(20) % 4)
 
@@ -100,7 +98,7 @@ def test_what_stands_on_both_sides_is_reported(folder):
 def test_pictures_are_written(folder):
     report.write(folder, SPLITS)
     for name in ("confusion.png", "curves.png", "embedding.png"):
-        assert (folder / name).stat().st_size > 10_000
+        assert image.imread(folder / name).std() > 0
 
 
 def test_report_json_is_what_is_returned(folder):

@@ -1,18 +1,26 @@
 """Grids of trainings: their cells, and what a second call does."""
 
+import os
 import pathlib
 import shutil
 import subprocess
 import sys
 
 import pytest
+from flax import linen as nn
 from helpers import shorten
+from test_claims import held_by_another_process
 
 from configs import demo as demo_config
-from configs import iemocap
-from glam_jax import reproduce
+from configs import emodb, iemocap
+from glam_jax import grid
 
 ROOT = pathlib.Path(__file__).parents[1]
+
+
+def full(options):
+    """The config of configs/iemocap.py:full, as the command makes it."""
+    return iemocap.get_config(",".join(filter(None, ["full", options])))
 
 
 @pytest.mark.parametrize(
@@ -22,26 +30,84 @@ ROOT = pathlib.Path(__file__).parents[1]
         ("split811", 12, 4),
         ("ablation", 7, 7),
         ("alpha", 7, 7),
-        ("honest", 24, 4),
+        ("honest", 24, 8),
         ("fair", 30, 10),
     ],
 )
 def test_a_table_has_a_training_for_each_of_its_rows(table, on_iemocap, on_emodb):
-    grid = reproduce.TABLES[table]
-    for corpus, count in (("iemocap", on_iemocap), ("emodb", on_emodb)):
-        made = reproduce.cells(grid, corpus, 2, 1, "data")
+    for make_config, count in ((full, on_iemocap), (emodb.get_config, on_emodb)):
+        made = grid.cells(grid.TABLES[table], make_config)
         folders = {cell.folder(pathlib.Path()) for cell in made}
         assert len(made) == len(folders) == count
+
+
+def test_iemocap_is_trained_on_by_each_of_its_parts_and_by_all():
+    made = grid.cells(grid.choose_models("main", ["glam"]), full)
+    parts = [cell.config.tfds_splits for cell in made]
+    assert parts == [("impro",), ("script",), ("impro", "script")]
+    assert {cell.config.num_runs for cell in made} == {100}
+    (honest, _) = grid.cells(grid.choose_models("honest", ["glam"]), emodb.get_config)
+    assert (honest.config.num_runs, honest.config.protocol) == (0, "session")
+
+
+def test_the_configs_own_number_of_runs_counts():
+    def make_config(options):
+        config = emodb.get_config(options)
+        config.num_runs = 3
+        return config
+
+    made = grid.cells(grid.TABLES["alpha"], make_config)
+    assert {cell.config.num_runs for cell in made} == {3}
+    assert [cell.config.mixup_alpha for cell in made] == [0, 0.3, 0.5, 0.8, 1, 2, 3]
 
 
 def test_tables_share_the_training_of_glam():
     folders = {
         cell.folder(pathlib.Path())
         for table in ("main", "ablation", "alpha", "fair")
-        for cell in reproduce.cells(reproduce.TABLES[table], "emodb", 3, 15, "data")
+        for cell in grid.cells(grid.TABLES[table], emodb.get_config)
         if cell.row in ("glam", "0.5")
     }
     assert len(folders) == 1
+
+
+def test_where_and_how_a_table_is_trained_does_not_change_its_folders():
+    def elsewhere(options):
+        config = emodb.get_config(options)
+        config.data_dir, config.runs_per_group = "/mnt/data", 2
+        return config
+
+    here, there = (
+        [cell.folder(pathlib.Path()) for cell in grid.cells(grid.TABLES["main"], make)]
+        for make in (emodb.get_config, elsewhere)
+    )
+    assert here == there
+
+
+def test_models_of_ones_own_take_the_rows():
+    table = grid.choose_models("fair", ["glam", "my_module:MyNet"])
+    made = grid.cells(table, emodb.get_config)
+    assert [cell.row for cell in made] == ["glam", "my_module:MyNet"]
+    assert made[1].config.model == "my_module:MyNet"
+    folder = made[1].folder(pathlib.Path()).name
+    assert folder.startswith("emodb_train_my_module.MyNet_paper_")
+
+
+@pytest.mark.parametrize("count", [1, 3, 12, 20])
+def test_the_shards_of_a_table_are_the_table(count):
+    made = grid.cells(grid.TABLES["main"], full)
+    shards = [grid.shard(made, f"{k}/{count}") for k in range(count)]
+    assert max(map(len, shards)) - min(map(len, shards)) <= 1
+    together = [cell.folder(pathlib.Path()) for shard in shards for cell in shard]
+    assert sorted(together) == sorted(cell.folder(pathlib.Path()) for cell in made)
+
+
+@pytest.mark.parametrize("text", ["3/3", "0/0", "-1/3", "1", "a/b", "1/3/5", "/"])
+def test_what_is_no_shard_is_refused(text):
+    with pytest.raises(
+        ValueError, match=f"i from 0 to n - 1, such as 0/4, not '{text}"
+    ):
+        grid.shard([], text)
 
 
 def test_the_published_recipe_of_a_model_and_that_of_glam():
@@ -69,10 +135,12 @@ def test_a_wrong_option_is_refused_with_the_right_ones(argument, message):
         iemocap.get_config(argument)
 
 
-def command(*arguments):
+def command(*arguments, folder=ROOT):
+    """Runs the command in a folder, as after an installation."""
     return subprocess.run(
         [sys.executable, "-m", "glam_jax.reproduce", *arguments],
-        cwd=ROOT,
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=100,
@@ -81,65 +149,145 @@ def command(*arguments):
 
 def test_help_names_every_table():
     text = command("--help").stdout
-    for table in reproduce.TABLES:
+    for table in grid.TABLES:
         assert f"\n  {table} " in text
 
 
-def test_a_wrong_table_is_refused_with_the_right_ones():
-    result = command("mian")
+OWN_CONFIG = """
+from configs import base
+
+def get_config(options=""):
+    config = base.get_config(options)
+    config.corpus, config.classes, config.num_epochs = "mine", "a=a b=b", 7
+    return config
+"""
+
+
+def test_a_list_needs_no_data_and_takes_a_config_of_ones_own(tmp_path):
+    (tmp_path / "mine.py").write_text(OWN_CONFIG)
+    arguments = ["--config=mine.py", "--config.num_runs=5", "--list", "--shard=1/2"]
+    models = "--models=mhcnn,glam,my_module:MyNet,apcnn"
+    result = command("main", models, *arguments, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    _, _, *lines, summary = result.stdout.splitlines()
+    assert [line.split()[:6] for line in lines] == [
+        [model, "mine", "train", "paper", "5", "7"] for model in ("glam", "apcnn")
+    ]
+    assert all("not begun" in line for line in lines)
+    assert summary == "2 trainings, 0 of them finished"
+    assert [path.name for path in tmp_path.iterdir()] == ["mine.py"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "not nothing; there are main"),
+        (["mian"], "not mian; there are main, split811, ablation, alpha"),
+        (["fair", "--models=glam,gram"], "no model 'gram'; did you mean glam?"),
+        (["alpha", "--models=glam"], "the rows of table alpha are no models"),
+        (["main", "--shard=4/4"], "i from 0 to n - 1"),
+        (["main", "--config.protocol=text"], "the table sets config.protocol itself"),
+        (["alpha", "--config.mixup_alpha=1"], "the table sets config.mixup_alpha"),
+        (["main", "--config=fixed.py"], "get_config must hand its argument on"),
+        (["main", "--config.num_run=1"], 'did you mean "num_runs"'),
+    ],
+)
+def test_wrong_arguments_are_refused_in_a_line(arguments, message, tmp_path):
+    (tmp_path / "fixed.py").write_text(
+        OWN_CONFIG.replace('options=""', "").replace("(options)", "()")
+    )
+    result = command(*arguments, folder=tmp_path)
     assert result.returncode == 1
-    assert "not mian; there are main, split811, ablation, alpha" in result.stderr
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
 
 
 def test_unprepared_data_are_told_at_once_with_all_commands(tmp_path):
     out = tmp_path / "out"
-    result = command("main", "--corpus=emodb", f"--data_dir={tmp_path}", f"--out={out}")
+    data = f"--config.data_dir={tmp_path}"
+    result = command("main", "--config=configs/emodb.py", data, f"--out={out}")
     assert result.returncode == 1
     commands = [line for line in result.stderr.splitlines() if "corpus=emodb" in line]
     assert len(commands) == 5  # hops of 3199, and of 1 s and 0.4 s for two kinds
     assert not out.exists()
 
 
+class Small(nn.Module):
+    """A network of one's own that compiles fast."""
+
+    num_classes: int
+    use_bias: bool = True
+
+    @nn.compact
+    def __call__(self, x, train):
+        return nn.Dense(self.num_classes, self.use_bias)(x.mean(axis=2))
+
+
+class Smaller(Small):
+    use_bias: bool = False
+
+
+SMALL, SMALLER = "test_reproduce:Small", "test_reproduce:Smaller"
+
+
 @pytest.fixture
 def small_grid(data_dir):
-    """Two quick models on the small demo corpus, two runs of one epoch each."""
-    grid = []
-    for model in ("apcnn", "mhcnn"):
-        options = f"model={model},recipe=glam"
-        config = shorten(demo_config.get_config(options), data_dir)
+    """Two networks on the small demo corpus, two runs of one epoch each."""
+    cells = []
+    for model in (SMALL, SMALLER):
+        config = shorten(demo_config.get_config(f"model={model}"), data_dir)
         config.update(num_runs=2, num_epochs=1)
-        grid.append(reproduce.Cell(model, "", config))
-    return grid
+        cells.append(grid.Cell(model, config))
+    return cells
 
 
-def trained(out):
-    """When each training was written, by model."""
-    return {
-        folder.name.split("_")[1]: (folder / "metrics.jsonl").stat().st_mtime_ns
-        for folder in (out / "cells").iterdir()
-    }
+def trained(grid, out):
+    """When the training of each cell was written."""
+    files = [cell.folder(out) / "metrics.jsonl" for cell in grid]
+    return [file.stat().st_mtime_ns for file in files]
 
 
-def test_a_second_call_trains_nothing_and_a_deleted_cell_alone(
-    small_grid, tmp_path, capsys
-):
-    reproduce.reproduce("fair", small_grid, tmp_path)
-    first = trained(tmp_path)
+def test_a_second_call_trains_only_what_was_deleted(small_grid, tmp_path, capsys):
+    grid.reproduce("fair", small_grid, small_grid, tmp_path)
+    first = trained(small_grid, tmp_path)
     table = (tmp_path / "fair" / "table.md").read_text()
-    assert "mhcnn against apcnn" in table and table in capsys.readouterr().out
-    reproduce.reproduce("fair", small_grid, tmp_path)
-    assert trained(tmp_path) == first
+    assert f"{SMALLER} against {SMALL} " in table and table in capsys.readouterr().out
     shutil.rmtree(small_grid[1].folder(tmp_path))
-    reproduce.reproduce("fair", small_grid, tmp_path)
-    second = trained(tmp_path)
-    assert second["apcnn"] == first["apcnn"] and second["mhcnn"] > first["mhcnn"]
+    grid.reproduce("fair", small_grid, small_grid, tmp_path)
+    second = trained(small_grid, tmp_path)
+    assert second[0] == first[0] and second[1] > first[1]
     assert (tmp_path / "fair" / "table.md").read_text() == table
 
 
 def test_a_training_that_diverges_is_named_and_the_others_go_on(
     small_grid, tmp_path, capsys
 ):
-    small_grid[0].config.learning_rate = 1e30
-    with pytest.raises(ValueError, match=r"not in the table:\n.*apcnn.*the loss is"):
-        reproduce.reproduce("fair", small_grid, tmp_path)
-    assert "| mhcnn " in (tmp_path / "fair" / "table.md").read_text()
+    small_grid[0].config.learning_rate = 1e38
+    with pytest.raises(ValueError, match=r"not in the table:\n.*Small_.*the loss is"):
+        grid.reproduce("fair", small_grid, small_grid, tmp_path)
+    assert f"| {SMALLER} " in (tmp_path / "fair" / "table.md").read_text()
+
+
+def test_a_model_that_cannot_be_made_is_named_before_any_training(small_grid, tmp_path):
+    small_grid[1].config.model = "no_such_module:MyNet"
+    with pytest.raises(ValueError, match="there is no module 'no_such_module'"):
+        grid.reproduce("fair", small_grid, small_grid, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_shards_write_one_table_when_they_are_done(small_grid, tmp_path, capsys):
+    """The second training is another process's, and is not of this data's protocols."""
+    first, second = small_grid
+    second.config.protocol = "text"
+    with held_by_another_process(first.folder(tmp_path)):
+        grid.reproduce("fair", small_grid, small_grid, tmp_path)
+        assert "in training by process" in grid.listing([first], tmp_path)
+    printed = capsys.readouterr().out
+    assert f"passed over: {first.folder(tmp_path)} is in use by process" in printed
+    assert "passed over: protocol 'text' needs 2 texts, but the data have 0" in printed
+    assert "2 of 2 trainings are not finished" in printed
+    assert not (tmp_path / "fair" / "table.md").exists()
+    grid.reproduce("fair", small_grid, grid.shard(small_grid, "0/2"), tmp_path)
+    assert "1 of 2 trainings are not finished" in capsys.readouterr().out
+    assert f"| {SMALL} " in (tmp_path / "fair" / "table.md").read_text()
+    assert grid.state(first.folder(tmp_path)) == "finished"

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -13,7 +14,9 @@ from helpers import DATA, prepare
 
 from data_prep.corpora import demo
 from glam_jax import splits
-from glam_jax.splits import files, leakage
+from glam_jax.splits import leakage, split_files
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 def groups(speaker, **others):
@@ -140,14 +143,26 @@ def test_speakers_without_dialogues_all_train():
 @pytest.mark.parametrize(
     ("protocol", "message"),
     [
-        ("session", r"needs 2 sessions.* has 0; there are paper"),
-        ("speaker_folds", r"needs 5 groups of speakers.* has 2"),
-        ("text", r"needs 2 texts.* has 0"),
+        ("session", r"needs 2 sessions, but the data have 0; they allow paper"),
+        ("speaker_folds", r"needs 5 groups of speakers .* have 2"),
+        ("text", r"needs 2 texts, but the data have 0"),
     ],
 )
-def test_a_corpus_with_too_few_groups_is_refused(protocol, message):
-    with pytest.raises(ValueError, match=message):
+def test_data_with_too_few_groups_are_refused(protocol, message):
+    with pytest.raises(splits.Impossible, match=f"^protocol '{protocol}' {message}"):
         splits.folds(protocol, groups(["03", "08"]), 5)
+
+
+@pytest.mark.parametrize(
+    ("data", "num_folds", "allowed"),
+    [
+        (IEMOCAP, 2, ["paper", "paper_811", "session", "speaker", "speaker_folds"]),
+        (EMODB, 5, ["paper", "paper_811", "speaker", "text"]),  # four speakers
+        (groups([""] * 3), 2, ["paper", "paper_811"]),
+    ],
+)
+def test_the_data_say_which_protocols_are_possible(data, num_folds, allowed):
+    assert splits.possible(data, num_folds) == allowed
 
 
 def test_unknown_protocol_is_refused_with_the_names():
@@ -179,15 +194,15 @@ def test_the_papers_protocol_reports_a_leak(what):
 def test_a_split_file_gives_the_splits_back(tmp_path):
     ids = np.array([f"utterance{k}" for k in range(26)] + ["a,b", '"c"', "d\r", "=e"])
     written = [splits.split("paper_811", groups(["x"] * 30), seed) for seed in (0, 1)]
-    text = files.to_csv(ids, ["first", "second"], written)
+    text = split_files.to_csv(ids, ["first", "second"], written)
     (tmp_path / "splits.csv").write_text(text, newline="")
-    read = files.read(tmp_path / "splits.csv", ids)
+    read = split_files.read(tmp_path / "splits.csv", ids)
     assert list(read) == ["first", "second"]
     for ours, theirs in zip(read.values(), written, strict=True):
-        for part in files.PARTS:
+        for part in split_files.PARTS:
             np.testing.assert_array_equal(getattr(ours, part), getattr(theirs, part))
-    assert files.digest(
-        files.to_csv(ids, ["first", "second"], list(read.values()))
+    assert split_files.digest(
+        split_files.to_csv(ids, ["first", "second"], list(read.values()))
     ) == (hashlib.sha256((tmp_path / "splits.csv").read_bytes()).hexdigest())
 
 
@@ -208,14 +223,14 @@ def test_a_bad_split_file_is_refused_with_what_is_wrong(tmp_path, text, message)
     path = tmp_path / "splits.csv"
     path.write_text(text)
     with pytest.raises(ValueError, match=message):
-        files.read(path, np.array(["a", "b"]))
+        split_files.read(path, np.array(["a", "b"]))
 
 
 def test_a_split_file_saved_by_a_spreadsheet_is_read(tmp_path):
     """With a byte-order mark, and an empty last line."""
     path = tmp_path / "splits.csv"
     path.write_text("utterance,fold\na,train\nb,test\n\n", encoding="utf-8-sig")
-    split = files.read(path, np.array(["a", "b"]))["fold"]
+    split = split_files.read(path, np.array(["a", "b"]))["fold"]
     assert list(split.train) == [0] and list(split.test) == [1]
 
 
@@ -228,42 +243,61 @@ def test_copies_in_training_and_validation_are_refused():
 
 def test_a_missing_split_file_is_named(tmp_path):
     with pytest.raises(ValueError, match=r"none\.csv"):
-        files.read(tmp_path / "none.csv", np.array(["a"]))
+        split_files.read(tmp_path / "none.csv", np.array(["a"]))
 
 
 def test_the_command_writes_a_split_file_and_what_is_on_both_sides(data_dir, tmp_path):
     prepare(demo.read(data_dir / "demo_corpus"), "demo", tmp_path, 28800, 3199)
-    out = tmp_path / "splits.csv"
+    (tmp_path / "mine.py").write_text(
+        "from configs import demo\n\n\ndef get_config(options=''):\n"
+        "    config = demo.get_config(options)\n    config.num_runs = 0\n"
+        "    config.data_dir = '.'\n    return config\n"
+    )
     result = command(
-        "--corpus=demo", "--protocol=session", f"--data_dir={tmp_path}", f"--out={out}"
+        "--config=mine.py",
+        "--config.protocol=session",
+        "--out=new/mine.csv",
+        folder=tmp_path,
     )
     assert result.returncode == 0, result.stderr
     assert "Ses01: 56 train, 56 test; on both sides: 0 of 2 speakers" in result.stdout
+    out = tmp_path / "new" / "mine.csv"
     rows = out.read_text().splitlines()
     assert rows[0] == "utterance,Ses01,Ses02"
     assert len(rows) == 1 + 112
     assert hashlib.sha256(out.read_bytes()).hexdigest() in result.stdout
+    result = command(
+        "--config=mine.py", "--config.protocol=text", "--out=text.csv", folder=tmp_path
+    )
+    assert result.returncode == 1 and not (tmp_path / "text.csv").exists()
+    assert "'text' needs 2 texts, but the data have 0; they allow" in result.stderr
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--corpus=emo"], "iemocap"),
-        (["--corpus=emodb", "--protocol=loso"], "speaker_folds"),
-        (["--corpus=emodb", "--data_dir=nowhere"], "python -m data_prep.build"),
+        (["--config=configs/emo.py"], "configs/emo.py"),
+        (["--config=configs/emodb.py", "--config.protocol=loso"], "speaker_folds"),
+        (["--config=configs/emodb.py", "--config.num_runs=-1"], "must not be negative"),
+        (
+            ["--config=configs/emodb.py", "--config.data_dir=nowhere"],
+            "python -m data_prep.build",
+        ),
     ],
 )
-def test_the_command_refuses_wrong_names_with_the_right_ones(arguments, message):
+def test_the_command_refuses_what_is_wrong_and_says_what_is_right(arguments, message):
     result = command(*arguments)
     assert result.returncode == 1
     assert message in result.stderr
     assert "Traceback" not in result.stderr
 
 
-def command(*arguments):
+def command(*arguments, folder=ROOT):
+    """Runs the command in a folder, as after an installation."""
     return subprocess.run(
-        [sys.executable, "-m", "glam_jax.splits", *arguments],
-        cwd=pathlib.Path(__file__).parents[1],
+        [sys.executable, "-m", "glam_jax.split", *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         timeout=100,

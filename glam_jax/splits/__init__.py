@@ -1,45 +1,12 @@
 """Protocols: which utterances train, validate and test, and which epoch counts."""
 
+import contextlib
 import dataclasses
+import functools
+from collections.abc import Callable
 
 import numpy as np
 from sklearn import model_selection
-
-
-@dataclasses.dataclass(frozen=True)
-class Protocol:
-    """How a corpus is split and how a run is read.
-
-    Attributes:
-      label_set: which of the config's label sets it uses.
-      keeps_short: whether utterances shorter than one segment count.
-      selection: the epoch reported: the best on 'test', the best on 'validation', or
-        the 'last'.
-      left_out: the field of `Groups` of which a fold leaves one or several values out,
-        '' for a random split.
-      never_shared: the fields of `Groups` whose values may not stand on both sides.
-    """
-
-    label_set: str
-    keeps_short: bool
-    selection: str
-    left_out: str = ""
-    never_shared: tuple[str, ...] = ()
-
-
-def _leave_out(what: str, *also: str) -> Protocol:
-    return Protocol("speaker_independent", True, "last", what, (what, *also))
-
-
-PROTOCOLS = {
-    # The paper's: speakers on both sides, the epoch chosen on the test fold.
-    "paper": Protocol("paper", keeps_short=False, selection="test"),
-    "paper_811": Protocol("paper", keeps_short=False, selection="validation"),
-    "session": _leave_out("session", "speaker", "dialogue"),
-    "speaker": _leave_out("speaker", "dialogue"),
-    "speaker_folds": _leave_out("speaker", "dialogue"),
-    "text": _leave_out("text"),
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,11 +37,139 @@ class Split:
     test: np.ndarray
 
 
+class Impossible(ValueError):
+    """The data lack what a protocol needs."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Protocol:
+    """How a corpus is split and how a run is read.
+
+    Attributes:
+      label_set: Which of the config's label sets it uses.
+      keeps_short: Whether utterances shorter than one segment count.
+      selection: The epoch reported: the best on 'test', the best on 'validation', or
+        the 'last'.
+      folds: From (groups, num_folds) to the test utterances of each fold, by what the
+        fold leaves out; to {} for a random split. Raises `Impossible` with what it
+        needs and what the data have.
+      split: From (groups, seed, test utterances of the fold or None) to a split.
+      never_shared: The fields of `Groups` whose values may not stand on both sides.
+    """
+
+    label_set: str
+    keeps_short: bool
+    selection: str
+    folds: Callable[[Groups, int], dict[str, np.ndarray]]
+    split: Callable[[Groups, int, np.ndarray | None], Split]
+    never_shared: tuple[str, ...] = ()
+
+
+def no_folds(groups: Groups, num_folds: int) -> dict[str, np.ndarray]:
+    """Every run draws its own split."""
+    return {}
+
+
+def leave_each_out(groups: Groups, num_folds: int, what: str) -> dict[str, np.ndarray]:
+    """A fold for each session, each speaker, ...
+
+    Args:
+      groups: The groups of all utterances.
+      num_folds: It has no effect: there are as many folds as values.
+      what: The field of `Groups` of which a fold leaves one value out.
+    """
+    values = getattr(groups, what)
+    found = sorted(set(values) - {""})
+    if len(found) < 2:
+        raise Impossible(f"needs 2 {what}s, but the data have {len(found)}")
+    return {value: np.flatnonzero(values == value) for value in found}
+
+
+def deal_speakers(groups: Groups, num_folds: int) -> dict[str, np.ndarray]:
+    """Folds of about as many utterances each; those of a session stay together."""
+    values = np.where(groups.session == "", groups.speaker, groups.session)
+    found = len(set(values) - {""})
+    if found < num_folds:
+        raise Impossible(
+            f"needs {num_folds} groups of speakers (config.num_folds), but the data "
+            f"have {found}"
+        )
+    dealt = model_selection.GroupKFold(num_folds).split(values, groups=values)
+    return {f"fold{k}": test for k, (_, test) in enumerate(dealt)}
+
+
+def draw_test(groups: Groups, seed: int, test: np.ndarray | None) -> Split:
+    """A random 80/20, drawn with the seed as the reference does."""
+    train, drawn, _ = _draw(groups, seed)
+    return Split(train, drawn[:0], drawn)
+
+
+def draw_validation_and_test(
+    groups: Groups, seed: int, test: np.ndarray | None
+) -> Split:
+    """The same, and half of what does not train validates: 8:1:1."""
+    train, drawn, random = _draw(groups, seed)
+    validation, drawn = np.split(random.permutation(drawn), [len(drawn) // 2])
+    return Split(train, validation, drawn)
+
+
+def _draw(
+    groups: Groups, seed: int
+) -> tuple[np.ndarray, np.ndarray, np.random.RandomState]:
+    random = np.random.RandomState(seed)
+    everyone = np.arange(len(groups.speaker))
+    train = random.choice(everyone, int(0.8 * len(everyone)), replace=False)
+    return train, np.setdiff1d(everyone, train), random
+
+
+def hold_out(groups: Groups, seed: int, test: np.ndarray | None) -> Split:
+    """Trains on all but the fold, and but those who talk with a speaker of the fold.
+
+    An utterance that shares a dialogue with a held-out speaker neither trains nor
+    tests: the partner hears, answers and was recorded with them.
+    """
+    everyone = np.arange(len(groups.speaker))
+    shared = np.isin(groups.dialogue, groups.dialogue[test])
+    train = everyone[~shared | (groups.dialogue == "")]
+    return Split(np.setdiff1d(train, test), everyone[:0], test)
+
+
+def _leave_out(
+    folds: Callable[[Groups, int], dict[str, np.ndarray]], *never_shared: str
+) -> Protocol:
+    return Protocol(
+        "speaker_independent",
+        keeps_short=True,
+        selection="last",
+        folds=folds,
+        split=hold_out,
+        never_shared=never_shared,
+    )
+
+
+PROTOCOLS = {
+    # The paper's: speakers on both sides, the epoch chosen on the test fold.
+    "paper": Protocol("paper", False, "test", no_folds, draw_test),
+    "paper_811": Protocol(
+        "paper", False, "validation", no_folds, draw_validation_and_test
+    ),
+    "session": _leave_out(
+        functools.partial(leave_each_out, what="session"),
+        *("session", "speaker", "dialogue"),
+    ),
+    "speaker": _leave_out(
+        functools.partial(leave_each_out, what="speaker"), "speaker", "dialogue"
+    ),
+    "speaker_folds": _leave_out(deal_speakers, "speaker", "dialogue"),
+    "text": _leave_out(functools.partial(leave_each_out, what="text"), "text"),
+}
+
+
 def protocol(name: str) -> Protocol:
     """Looks a protocol up.
 
     Raises:
-      ValueError: for an unknown name.
+      ValueError: For an unknown name.
     """
     if name not in PROTOCOLS:
         raise ValueError(f"unknown protocol {name!r}; there are {', '.join(PROTOCOLS)}")
@@ -85,35 +180,32 @@ def folds(name: str, groups: Groups, num_folds: int) -> dict[str, np.ndarray]:
     """The test utterances of each fold of a protocol, by what the fold leaves out.
 
     Args:
-      name: a protocol.
-      groups: of all utterances.
-      num_folds: of `speaker_folds`, which are of about as many utterances each and keep
-        the speakers of a session together.
+      name: The protocol.
+      groups: The groups of all utterances.
+      num_folds: How many folds `speaker_folds` has.
 
     Returns:
       {} for a random split.
 
     Raises:
-      ValueError: when the corpus has too few sessions, speakers or texts for it.
+      Impossible: When the data have too few sessions, speakers or texts for it; it
+        names the protocols that they allow.
     """
-    left_out = protocol(name).left_out
-    if not left_out:
-        return {}
-    values = getattr(groups, left_out)
-    if name == "speaker_folds":  # partners stay together
-        values = np.where(groups.session == "", values, groups.session)
-    found = sorted(set(values) - {""})
-    needed = num_folds if name == "speaker_folds" else 2
-    if len(found) < needed:
-        what = "groups of speakers" if name == "speaker_folds" else f"{left_out}s"
-        raise ValueError(
-            f"protocol {name!r} needs {needed} {what}, but this corpus has {len(found)}"
-            f"; there are {', '.join(PROTOCOLS)}"
-        )
-    if name == "speaker_folds":
-        dealt = model_selection.GroupKFold(num_folds).split(values, groups=values)
-        return {f"fold{k}": test for k, (_, test) in enumerate(dealt)}
-    return {value: np.flatnonzero(values == value) for value in found}
+    try:
+        return protocol(name).folds(groups, num_folds)
+    except Impossible as error:
+        allowed = ", ".join(possible(groups, num_folds))
+        raise Impossible(f"protocol {name!r} {error}; they allow {allowed}") from None
+
+
+def possible(groups: Groups, num_folds: int) -> list[str]:
+    """The protocols that the data allow; see `folds` for the arguments."""
+    allowed = []
+    for name, row in PROTOCOLS.items():
+        with contextlib.suppress(Impossible):
+            row.folds(groups, num_folds)
+            allowed.append(name)
+    return allowed
 
 
 def split(
@@ -121,32 +213,19 @@ def split(
 ) -> Split:
     """Splits the utterances of one run.
 
-    Random protocols draw with `seed` as the reference does; the others hold the fold
-    `test` out. An utterance that shares a dialogue with a held-out speaker neither
-    trains nor tests: the partner hears, answers and was recorded with them. Nor does a
-    recording train that is identical to one held out.
+    A recording that is identical to one held out does not train.
 
     Args:
-      name: a protocol.
-      groups: of all utterances, sorted by their ids.
-      seed: of the random draw.
-      test: one of `folds(...)`, None for a random split.
+      name: The protocol.
+      groups: The groups of all utterances, sorted by their ids.
+      seed: The seed of the random draw.
+      test: One of `folds(...)`, None for a random split.
     """
-    everyone = np.arange(len(groups.speaker))
-    validation = everyone[:0]
-    if test is None:
-        random = np.random.RandomState(seed)
-        train = random.choice(everyone, int(0.8 * len(everyone)), replace=False)
-        test = np.setdiff1d(everyone, train)
-        if protocol(name).selection == "validation":
-            validation, test = np.split(random.permutation(test), [len(test) // 2])
-    else:
-        shared = np.isin(groups.dialogue, groups.dialogue[test])
-        train = everyone[~shared | (groups.dialogue == "")]
-        train = np.setdiff1d(train, test)
-    validation = _without_copies(validation, test, groups)
-    train = _without_copies(train, np.concatenate([validation, test]), groups)
-    result = Split(np.sort(train), np.sort(validation), np.sort(test))
+    drawn = protocol(name).split(groups, seed, test)
+    validation = _without_copies(drawn.validation, drawn.test, groups)
+    held_out = np.concatenate([validation, drawn.test])
+    train = _without_copies(drawn.train, held_out, groups)
+    result = Split(np.sort(train), np.sort(validation), np.sort(drawn.test))
     check_independent(name, result, groups)
     return result
 

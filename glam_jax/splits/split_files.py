@@ -53,7 +53,7 @@ def read(path: pathlib.Path, ids: np.ndarray) -> dict[str, Split]:
     if header[:1] != ["utterance"] or len(header) < 2:
         raise ValueError(
             f"split file {path}: the first line must be utterance,NAME,... with a "
-            "column for each split; python -m glam_jax.splits writes such files"
+            "column for each split; python -m glam_jax.split writes such files"
         )
     if len(set(header)) < len(header) or "" in header:
         raise ValueError(f"split file {path}: two columns of one name, or of none")

@@ -1,0 +1,188 @@
+"""Differences between trainings on the same test utterances, over runs and speakers."""
+
+import itertools
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import scipy.stats
+
+from glam_jax import metrics, streams
+from glam_jax.results import Training
+
+MEASURES = ("wa", "ua")
+RESAMPLES = 10_000
+
+
+def what_differs(first: Training, second: Training) -> str:
+    """Why two trainings cannot be compared, as a clause; '' when they can.
+
+    They can when each run of one is tested on the same utterances as the run of the
+    same number of the other, for the same classes, and both report an epoch chosen in
+    the same way.
+    """
+    classes, others = first.report["classes"], second.report["classes"]
+    if classes != others:
+        return f"their classes are {', '.join(classes)} and {', '.join(others)}"
+    ours, theirs = first.report["selection"], second.report["selection"]
+    if ours != theirs:
+        return f"their epochs are chosen differently: {ours} and {theirs}"
+    if set(first.runs) != set(second.runs):
+        counts = len(set(first.runs)), len(set(second.runs))
+        if counts[0] != counts[1]:
+            return f"one has {counts[0]} runs and the other {counts[1]}"
+        return "their runs have different numbers"
+    for run in np.unique(first.runs):
+        tested, tested_there = _tested(first, run), _tested(second, run)
+        if only := sorted(tested.keys() ^ tested_there.keys()):
+            return (
+                f"run {run} is tested on {len(tested)} and {len(tested_there)} "
+                f"utterances, of which {len(only)} are not in both, such as {only[0]}"
+            )
+        for utterance in sorted(tested):
+            if tested[utterance] != tested_there[utterance]:
+                return f"utterance {utterance} has another class or another recording"
+    return ""
+
+
+def _tested(training: Training, run: int) -> dict[str, tuple[int, str]]:
+    """The true class and the digest of each test utterance of a run, by its id."""
+    of_run = training.runs == run
+    return {
+        utterance: (label, training.groups[utterance]["content"])
+        for utterance, label in zip(
+            training.utterances[of_run].tolist(),
+            training.labels[of_run].tolist(),
+            strict=True,
+        )
+    }
+
+
+def pairs(trainings: Sequence[Training]) -> list[dict[str, Any]]:
+    """Compares each two trainings that can be compared, the later with the earlier.
+
+    Returns:
+      For each pair, over 'runs' and, where they were tested on speakers that they were
+      not trained on, over 'speakers', for each epoch reported and each measure: the
+      'mean' difference in points, the bounds 'low' and 'high' of its 95 % interval, and
+      'p'; None for what cannot be told.
+    """
+    compared = []
+    for first, second in itertools.combinations(trainings, 2):
+        if what_differs(first, second):
+            continue
+        names = {"row": second.name, "against": first.name}
+        compared += [names | line for line in over_runs(first, second)]
+        if held_out_speakers([first, second]):
+            compared += [names | line for line in over_speakers(first, second)]
+    return compared
+
+
+def epochs(report: dict[str, Any]) -> list[str]:
+    """The epochs of a report that are compared: the one reported, and the last."""
+    return ["last"] if report["selection"] == "last" else ["selected", "last"]
+
+
+def over_runs(first: Training, second: Training) -> list[dict[str, Any]]:
+    """Compares two trainings run by run, by the corrected resampled t-test."""
+    runs, theirs = first.report["runs"], second.report["runs"]
+    ratio = metrics.test_train_ratio(runs)
+    lines = []
+    for epoch in epochs(first.report):
+        for measure in MEASURES:
+            found = metrics.paired_difference(
+                [run[epoch][measure] for run in theirs],
+                [run[epoch][measure] for run in runs],
+                ratio,
+            )
+            mean, half = found["mean"], found["ci95"]
+            low, high = (None, None) if half is None else (mean - half, mean + half)
+            lines.append(
+                {
+                    "over": "runs",
+                    "n": len(runs),
+                    "epoch": epoch,
+                    "measure": measure,
+                    "mean": mean,
+                    "low": low,
+                    "high": high,
+                    "p": found["p"],
+                }
+            )
+    return lines
+
+
+def held_out_speakers(trainings: Sequence[Training]) -> bool:
+    """Whether no speaker who was tested was trained on, as far as speakers are known.
+
+    Where one was, what a speaker tells is not independent of the training.
+    """
+    found = [
+        training.report["splits"]["both_sides"].get("speaker") for training in trainings
+    ]
+    return all(both and both["shared"] == 0 and both["tested"] for both in found)
+
+
+def over_speakers(first: Training, second: Training) -> list[dict[str, Any]]:
+    """Compares two trainings speaker by speaker, at the epoch that is reported."""
+    ours, theirs = by_speaker(second), by_speaker(first)
+    return [
+        {
+            "over": "speakers",
+            "n": len(ours),
+            "epoch": epochs(first.report)[0],
+            "measure": measure,
+            **speaker_difference(
+                [ours[speaker][measure] for speaker in ours],
+                [theirs[speaker][measure] for speaker in ours],
+            ),
+        }
+        for measure in MEASURES
+    ]
+
+
+def by_speaker(training: Training) -> dict[str, dict[str, float]]:
+    """The measures of each known speaker in percent, over all runs together."""
+    speakers = np.array(
+        [training.groups[utterance]["speaker"] for utterance in training.utterances]
+    )
+    predictions = training.probabilities.argmax(axis=1)
+    classes = len(training.report["classes"])
+    return {
+        speaker: metrics.from_confusion(
+            metrics.confusion_matrix(
+                training.labels[speakers == speaker],
+                predictions[speakers == speaker],
+                classes,
+            )
+        )
+        for speaker in sorted(set(speakers.tolist()) - {""})
+    }
+
+
+def speaker_difference(
+    ours: Sequence[float], theirs: Sequence[float]
+) -> dict[str, float | None]:
+    """Compares two models by speakers who were not trained on.
+
+    Args:
+      ours: A measure of each speaker.
+      theirs: The other model's measure of the same speaker.
+
+    Returns:
+      The 'mean' of ours - theirs, the bounds 'low' and 'high' of its 95 % interval (the
+      percentiles of `RESAMPLES` bootstraps of speakers), and 'p' of the two-sided
+      Wilcoxon signed-rank test; None for what a single speaker, or equal measures,
+      cannot tell.
+    """
+    differences = np.round(np.subtract(ours, theirs), 9)  # rounding hides no tie
+    found = {"mean": float(differences.mean()), "low": None, "high": None, "p": None}
+    n = len(differences)
+    if n < 2:
+        return found
+    random = streams.stream(0, "bootstrap of speakers")
+    means = differences[random.integers(n, size=(RESAMPLES, n))].mean(axis=1)
+    found["low"], found["high"] = np.percentile(means, [2.5, 97.5]).tolist()
+    if differences.any():
+        found["p"] = float(scipy.stats.wilcoxon(differences).pvalue)
+    return found

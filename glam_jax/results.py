@@ -1,0 +1,132 @@
+"""Finished trainings, read back from their folders; this needs no JAX."""
+
+import collections
+import dataclasses
+import json
+import pathlib
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from data_prep import text
+
+REPORT = "report.json"  # written last: a folder that has it is finished
+UTTERANCES = "utterances.csv"
+EMBEDDING = "embedding.npz"
+
+
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """A finished training.
+
+    Attributes:
+      name: How tables and figures call it.
+      folder: Where it lies.
+      report: What report.json holds.
+      epochs: The rows of metrics.jsonl.
+      runs: (predictions,) int, the run of each prediction.
+      utterances: (predictions,) str, the id of the utterance.
+      labels: (predictions,) int, its true class.
+      probabilities: (predictions, classes).
+      groups: What utterances.csv says of each utterance of the data set: speaker,
+        content, ..., by id.
+      embedding: (utterances, features) of the test utterances of run 0; without rows
+        where the network names no embedding.
+      embedding_labels: (utterances,) int, their true classes.
+    """
+
+    name: str
+    folder: pathlib.Path
+    report: dict[str, Any]
+    epochs: list[dict[str, Any]]
+    runs: np.ndarray
+    utterances: np.ndarray
+    labels: np.ndarray
+    probabilities: np.ndarray
+    groups: dict[str, dict[str, str]]
+    embedding: np.ndarray
+    embedding_labels: np.ndarray
+
+
+def read(
+    folder: pathlib.Path, report: dict[str, Any] | None = None, name: str = ""
+) -> Training:
+    """Reads what a finished training left in its folder.
+
+    Args:
+      folder: The folder.
+      report: What its report.json will hold, where it is not written yet.
+      name: How tables and figures are to call it, by default the model's name.
+
+    Raises:
+      ValueError: When the training is not finished, or was made by a version of
+        glam_jax that left less.
+    """
+    report = read_report(folder) if report is None else report
+    for file in (UTTERANCES, "predictions.csv", "metrics.jsonl"):
+        if not (folder / file).is_file():
+            raise ValueError(
+                f"{folder} has no {file}: it was trained by an earlier version of "
+                "glam_jax, or the file was deleted. Train again, in another --workdir"
+            )
+    _, predictions = text.read_csv(folder / "predictions.csv")
+    header, described = text.read_csv(folder / UTTERANCES)
+    embedding, embedding_labels = np.zeros((0, 0)), np.zeros(0, int)
+    if (folder / EMBEDDING).exists():
+        with np.load(folder / EMBEDDING) as saved:  # allow_pickle is off
+            embedding, embedding_labels = saved["features"], saved["labels"]
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return Training(
+        name=name or report["model"],
+        folder=folder,
+        report=report,
+        epochs=[json.loads(line) for line in lines],
+        runs=np.array([int(row[1]) for row in predictions]),
+        utterances=np.array([row[0] for row in predictions]),
+        labels=np.array([report["classes"].index(row[2]) for row in predictions]),
+        probabilities=np.array([row[3:] for row in predictions], float),
+        groups={row[0]: dict(zip(header, row, strict=True)) for row in described},
+        embedding=embedding,
+        embedding_labels=embedding_labels,
+    )
+
+
+def read_report(folder: pathlib.Path) -> dict[str, Any]:
+    """Reads report.json.
+
+    Raises:
+      ValueError: When there is none.
+    """
+    if not (folder / REPORT).is_file():
+        raise ValueError(
+            f"{folder} holds no finished training (no {REPORT}); the command that "
+            "began it goes on with it: python -m glam_jax.main --config=... "
+            f"--workdir={folder}"
+        )
+    return json.loads((folder / REPORT).read_text())
+
+
+def told_apart(trainings: Sequence[Training]) -> list[Training]:
+    """The same trainings; those with the same name get the names of their folders."""
+    for name in (lambda t: t.name, lambda t: t.folder.name, lambda t: str(t.folder)):
+        counts = collections.Counter(training.name for training in trainings)
+        trainings = [
+            dataclasses.replace(t, name=name(t)) if counts[t.name] > 1 else t
+            for t in trainings
+        ]
+    return list(trainings)
+
+
+def subject(report: dict[str, Any]) -> str:
+    """What was trained on, and how it was split: 'emodb, protocol paper'."""
+    corpus = report["corpus"]
+    if report["tfds_splits"] != ["train"]:
+        corpus += " " + "+".join(report["tfds_splits"])
+    return f"{corpus}, protocol {report['protocol']}"
+
+
+def subjects(trainings: Sequence[Training]) -> str:
+    """The different subjects of some trainings."""
+    found = [subject(training.report) for training in trainings]
+    return "; ".join(dict.fromkeys(found))
