@@ -1,7 +1,7 @@
 """What runs on the devices: the training state, the step, and the evaluation."""
 
 import dataclasses
-from typing import Any
+from typing import Any, no_type_check
 
 import flax
 import jax
@@ -10,6 +10,7 @@ import ml_collections
 import optax
 from flax import linen as nn
 from jax import lax
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from glam_jax import models, parallel, streams
 
@@ -46,6 +47,7 @@ def create_setup(
     )
 
 
+@no_type_check  # JAX fills it with more than arrays: shapes, axes, shardings
 @flax.struct.dataclass
 class TrainState:
     """All that a training step changes.
@@ -65,6 +67,7 @@ class TrainState:
     loss_sum: jax.Array
 
 
+@no_type_check
 @flax.struct.dataclass
 class Data:
     """Segments on a device.
@@ -80,6 +83,7 @@ class Data:
     labels: jax.Array
 
 
+@no_type_check
 @flax.struct.dataclass
 class Window:
     """The steps of a run to train in one call.
@@ -122,8 +126,10 @@ def create_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransfo
 
 
 def learning_rate(
-    config: ml_collections.ConfigDict, step: jax.Array, steps_per_epoch: jax.Array
-) -> jax.Array:
+    config: ml_collections.ConfigDict,
+    step: Int[ArrayLike, ""],
+    steps_per_epoch: Int[ArrayLike, ""],
+) -> Float[ArrayLike, ""]:
     """The rate of a step, counted from 0.
 
     `exp` multiplies it by `learning_rate_decay` after each epoch, `step` after each
@@ -144,7 +150,7 @@ def learning_rate(
 
 
 def create_state(
-    setup: Setup, feature_shape: tuple[int, int], seed: jax.Array
+    setup: Setup, feature_shape: tuple[int, int], seed: Int[ArrayLike, ""]
 ) -> TrainState:
     """A run's state before its first step."""
     segment = jnp.zeros((1, *feature_shape))
@@ -165,15 +171,18 @@ def variables(state: TrainState) -> dict[str, Any]:
     return {"params": state.params, "batch_stats": state.batch_stats}
 
 
-def dropout_key(seed: jax.Array, step: jax.Array) -> jax.Array:
+def dropout_key(seed: Int[ArrayLike, ""], step: Int[ArrayLike, ""]) -> Array:
     """The key of a step's dropout, by (seed, step)."""
     key = jax.random.fold_in(jax.random.key(seed), streams.number("dropout"))
     return jax.random.fold_in(key, step)
 
 
 def cross_entropy(
-    logits: jax.Array, labels: jax.Array, class_weights: jax.Array, axis: str | None
-) -> jax.Array:
+    logits: Float[Array, "batch classes"],
+    labels: Int[Array, " batch"],
+    class_weights: Float[Array, " classes"],
+    axis: str | None,
+) -> Float[Array, ""]:
     """The mean over a global batch, each example weighing as much as its class.
 
     Returns:
@@ -185,7 +194,11 @@ def cross_entropy(
 
 
 def train_step(
-    setup: Setup, state: TrainState, data: Data, pairs: jax.Array, window: Window
+    setup: Setup,
+    state: TrainState,
+    data: Data,
+    pairs: Int[Array, "2 batch"],
+    window: Window,
 ) -> TrainState:
     """One step of mixup training on this device's part of a global batch.
 
@@ -239,7 +252,11 @@ def train_step(
 
 
 def train_steps(
-    setup: Setup, state: TrainState, data: Data, pairs: jax.Array, window: Window
+    setup: Setup,
+    state: TrainState,
+    data: Data,
+    pairs: Int[Array, "steps 2 batch"],
+    window: Window,
 ) -> TrainState:
     """Trains up to step `window.stop` without the host; a non-finite loss ends it.
 
@@ -301,8 +318,8 @@ def evaluate(
     num_utterances: int,
     variables: dict,
     data: Data,
-    segments: jax.Array,
-) -> jax.Array:
+    segments: Int[Array, " segments"],
+) -> Float[Array, "{num_utterances} {setup.num_classes}"]:
     """Sums the logits of each utterance's segments.
 
     Args:
