@@ -11,10 +11,10 @@ and side by side the figures confusion, curves, embedding and reliability (.png,
 
 import itertools
 import pathlib
-import sys
 
 from absl import app, flags
 
+from data_prep import paths
 from glam_jax import command
 
 _OUT = flags.DEFINE_string("out", "compared", "Folder that receives the files.")
@@ -48,11 +48,8 @@ def compare(folders: list[pathlib.Path], out: pathlib.Path) -> None:
 
 
 def main(argv: list[str]) -> None:
-    folders = [pathlib.Path(name).expanduser() for name in argv[1:]]
-    try:
-        compare(folders, pathlib.Path(_OUT.value).expanduser())
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    folders = [paths.local(name, "RUN") for name in argv[1:]]
+    command.run(lambda: compare(folders, paths.local(_OUT.value, "--out")))
 
 
 if __name__ == "__main__":

@@ -108,9 +108,7 @@ class Window:
     steps_per_epoch: jax.Array
 
 
-OPTIMIZERS = ("adam", "sgd")
 DTYPES = ("float32", "bfloat16")
-SCHEDULES = ("exp", "step", "cosine")
 
 
 def create_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:

@@ -220,10 +220,10 @@ def test_a_group_stopped_in_the_middle_ends_with_the_same_numbers(
     config, folder, report = six_runs
     save = checkpoint.save
 
-    def save_some(manager, state, row):
+    def save_some(manager, state, row, notes):
         if row is not None and (row["run"], row["epoch"]) == (3, 1):
             raise RuntimeError("crash")
-        save(manager, state, row)
+        save(manager, state, row, notes)
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save", save_some)

@@ -6,7 +6,6 @@ import functools
 from collections.abc import Callable
 
 import numpy as np
-from sklearn import model_selection
 
 
 @dataclasses.dataclass(frozen=True)
@@ -94,6 +93,8 @@ def deal_speakers(groups: Groups, num_folds: int) -> dict[str, np.ndarray]:
             f"needs {num_folds} groups of speakers (config.num_folds), but the data "
             f"have {found}"
         )
+    from sklearn import model_selection  # importing it takes a second
+
     dealt = model_selection.GroupKFold(num_folds).split(values, groups=values)
     return {f"fold{k}": test for k, (_, test) in enumerate(dealt)}
 
