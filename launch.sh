@@ -6,6 +6,7 @@
 #   ./launch.sh prepare ARGS       python -m data_prep.build ARGS
 #   ./launch.sh train ARGS         python -m glam_jax.main ARGS
 #   ./launch.sh COMMAND ARGS       python -m glam_jax.COMMAND ARGS (reproduce, ...)
+#   ./launch.sh install EXTRA...   installs and no more
 #   ./launch.sh tpu NAME ZONE -- ARGS
 #                                  trains on every worker of a Cloud TPU VM, by gcloud
 #
@@ -16,7 +17,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 venv=${VENV:-.venv}
 
-usage() { sed -n '2,15s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
 run() {
   if [[ ${DRY_RUN:-} == 1 ]]; then printf '%q ' "$@" && echo; else "$@"; fi
@@ -77,6 +78,7 @@ case ${1:-demo} in
     run "$venv/bin/python" -m data_prep.build --corpus=demo
     run "$venv/bin/python" -m glam_jax.main --config=configs/demo.py
     ;;
+  install) shift; install "$@" ;;
   test) install test; shift; run exec "$venv/bin/python" -m pytest -n auto --dist worksteal "$@" ;;
   prepare) shift; python data_prep.build "$@" ;;
   train) shift; python glam_jax.main "$@" ;;
