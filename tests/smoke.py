@@ -7,7 +7,9 @@ on the newest Python.
 """
 
 import csv
+import importlib.metadata
 import pathlib
+import platform
 import signal
 import subprocess
 import sys
@@ -53,11 +55,13 @@ def check_prediction(workdir: pathlib.Path, corpus: pathlib.Path) -> None:
     found = model.probabilities(wave, rate)
     expected = [float(row[name]) for name in model.class_names]
     np.testing.assert_allclose(found, expected, atol=1e-5)
-    told = dict(zip(model.class_names, found.round(2).tolist(), strict=True))
-    print(f"{row['utterance']}, a turn of class {row['label']}: {told}")
+    told = [f"{n} {p:.2f}" for n, p in zip(model.class_names, found, strict=True)]
+    print(f"{row['utterance']}, which is {row['label']}: {', '.join(told)}")
 
 
 def main() -> None:
+    version = importlib.metadata.version("jax")
+    print(f"Python {platform.python_version()}, JAX {version}", flush=True)
     with tempfile.TemporaryDirectory() as folder:
         data, workdir = pathlib.Path(folder, "data"), pathlib.Path(folder, "run")
         cut = {"segment": 8000, "hop": 8000}  # half a second
