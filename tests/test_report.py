@@ -2,7 +2,7 @@
 
 import json
 
-import finished
+import invented
 import numpy as np
 import pytest
 from matplotlib import image
@@ -20,7 +20,7 @@ def write_training(folder, protocol):
     config = iemocap.get_config()
     config.protocol, config.num_epochs = protocol, 2
     ids, speakers = np.array(["a", "b"]), np.array(["s0", "s1"])
-    outputs = finished.describe(folder, config, ids, np.array([0, 1]), speakers)
+    outputs = invented.describe(folder, config, ids, np.array([0, 1]), speakers)
     for run in (0, 1):
         for epoch in (1, 2):
             row = {"run": run, "seed": run, "fold": "", "epoch": epoch, "loss": 1.0}
