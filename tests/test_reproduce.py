@@ -284,6 +284,7 @@ def test_shards_write_one_table_when_they_are_done(small_grid, tmp_path, capsys)
         assert "in training by process" in grid.listing([first], tmp_path)
     printed = capsys.readouterr().out
     assert f"passed over: {first.folder(tmp_path)} is in use by process" in printed
+    assert not second.folder(tmp_path).exists()
     assert "passed over: protocol 'text' needs 2 texts, but the data have 0" in printed
     assert "2 of 2 trainings are not in the table" in printed
     assert not (tmp_path / "fair" / "table.md").exists()
