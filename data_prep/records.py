@@ -139,7 +139,7 @@ def read(
         )
     found = []
     for name in splits:
-        source = builder.as_data_source(name)
+        source: Any = builder.as_data_source(split=name)
         for place, fields in enumerate(_without_features(builder, name)):
             samples = max(fields["num_samples"], data_set.segment)
             segments = features.count(samples, data_set.segment, data_set.hop)

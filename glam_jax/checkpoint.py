@@ -7,6 +7,7 @@ damage is found.
 
 import functools
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -28,7 +29,8 @@ def manager(folder: pathlib.Path, selection: str) -> ocp.CheckpointManager:
       folder: The folder of the run's checkpoints.
       selection: What the best epoch is, see `metrics.rank`.
     """
-    rank = functools.partial(metrics.rank, selection=selection)
+    # Orbax asks for a float, and compares whatever it gets.
+    rank: Callable[[Any], Any] = functools.partial(metrics.rank, selection=selection)
     best = checkpoint_managers.BestN(
         get_metric_fn=rank,
         n=1,

@@ -111,7 +111,7 @@ def summarise(
     return {"mean": float(np.mean(values)), "sd": sd, "ci95": ci95, "n": n}
 
 
-def _error(values: Sequence[float], test_train_ratio: float) -> float:
+def _error(values: Sequence[float] | np.ndarray, test_train_ratio: float) -> float:
     """Standard error of the mean of runs that share data (Nadeau & Bengio 2003).
 
     Resampled runs underestimate the variance of their mean by 1/n; 1/n + test/train
@@ -142,6 +142,7 @@ def paired_difference(
       what a single run, or differences without any variance, cannot tell.
     """
     differences = np.subtract(ours, theirs)
+    result: dict[str, float | None]
     result = {"mean": float(differences.mean()), "ci95": None, "p": None}
     n = len(differences)
     if n < 2 or np.ptp(differences) < 1e-9:  # equal but for rounding

@@ -72,12 +72,12 @@ def read(source: str | pathlib.Path) -> Corpus:
         for turn, emotion in _labels(file):
             if turn in labelled:
                 problems.append(Problem(str(file), f"{turn} is labelled twice"))
-            elif not _TURN.fullmatch(turn):
+            elif not (match := _TURN.fullmatch(turn)):
                 problems.append(Problem(str(file), f"{turn} is not a turn's name"))
             elif turn not in wavs:
                 problems.append(Problem(str(file), f"{turn} has a label but no wav"))
             else:
-                utterances.append(_utterance(turn, emotion, wavs[turn]))
+                utterances.append(_utterance(match, emotion, wavs[turn]))
             labelled.add(turn)
     problems += [
         Problem(str(wavs[turn]), "has no label in dialog/EmoEvaluation")
@@ -89,10 +89,12 @@ def read(source: str | pathlib.Path) -> Corpus:
 def _labels(file: pathlib.Path) -> list[tuple[str, str]]:
     """(turn, emotion) of each summary line."""
     lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    return [match.groups() for line in lines if (match := _SUMMARY.match(line))]
+    found = [match for line in lines if (match := _SUMMARY.match(line))]
+    return [(match[1], match[2]) for match in found]
 
 
-def _utterance(turn: str, emotion: str, path: pathlib.Path) -> Utterance:
+def _utterance(match: re.Match, emotion: str, path: pathlib.Path) -> Utterance:
+    turn, kind = match[0], match[1]
     dialogue, _, last = turn.rpartition("_")
     session = turn[: len("Ses01")]
     return Utterance(
@@ -102,7 +104,7 @@ def _utterance(turn: str, emotion: str, path: pathlib.Path) -> Utterance:
         speaker=session + last[0],
         session=session,
         dialogue=dialogue,
-        kind=_TURN.fullmatch(turn)[1],
+        kind=kind,
     )
 
 
