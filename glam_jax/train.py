@@ -328,8 +328,8 @@ def save_due(
     if due:
         states = program_lib.fetch(program, state)
         for k, member, row in due:
-            rows = outputs.metrics.of_run(member.run.number)
-            notes = {"metrics": results.digest(rows)}
+            so_far = outputs.metrics.of_run(member.run.number)
+            notes = {"metrics": results.digest(so_far)}
             checkpoint.save(member.checkpoints, states[k], row, notes)
 
 
