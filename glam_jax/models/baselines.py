@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from glam_jax.models import layers, linear, normalization
+from glam_jax.models import layers
+from glam_jax.models.ops import linear, normalization
 
 
 class Baseline(nn.Module):
@@ -31,14 +32,13 @@ class Baseline(nn.Module):
         """
         layers.check_shape(x, (3 if join == 1 else 5, 5), type(self).__name__)
 
-        def norm_relu(x, name):
-            return nn.relu(
-                normalization.BatchNorm(self.batch_axis, name=name)(x, train)
-            )
+        def norm_relu(x, name, pool=False):
+            norm = normalization.BatchNormReLU(self.batch_axis, pool, name=name)
+            return norm(x, train)
 
-        def conv(x, features, number):
+        def conv(x, features, number, pool=False):
             x = linear.Conv(features, (3, 3), name=f"conv{number}")(x)
-            return norm_relu(x, f"norm{number}")
+            return norm_relu(x, f"norm{number}", pool)
 
         x = x[..., None]
         along_frequency = linear.Conv(
@@ -54,8 +54,8 @@ class Baseline(nn.Module):
             ],
             axis=join,
         )
-        x = normalization.max_pool(conv(x, 32, 2))
-        x = normalization.max_pool(conv(x, 48, 3))
+        x = conv(x, 32, 2, pool=True)
+        x = conv(x, 48, 3, pool=True)
         return conv(conv(x, 64, 4), 80, 5)
 
 
