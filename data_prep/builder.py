@@ -6,13 +6,12 @@ import itertools
 import pathlib
 from typing import TYPE_CHECKING
 
-import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 from array_record.python import array_record_module
 from tensorflow_datasets.core import dataset_builder
 
-from data_prep import audio, features, processes
+from data_prep import audio, features, processes, records
 from data_prep.corpora import Utterance
 
 if TYPE_CHECKING:
@@ -21,39 +20,6 @@ if TYPE_CHECKING:
 # A file is one worker's task: enough of them to share out, not too many to open.
 _UTTERANCES_IN_FILE = 64
 _MOST_FILES = 512  # in a split
-
-
-@dataclasses.dataclass(eq=False)
-class SpeechEmotionConfig(tfds.core.BuilderConfig):
-    """Which corpus, cut how, seen through which features.
-
-    Attributes:
-      corpus: a module of data_prep.corpora.
-      features: a kind of `features.extract`.
-      segment: samples in a segment, at 16 kHz.
-      hop: samples between the starts of two segments.
-      pad_mode: 'reflect' or 'constant', see `features.extract`.
-      emotions: the corpus's words kept, () for all.
-    """
-
-    name: str = dataclasses.field(default="", init=False)  # from the rest
-    corpus: str = ""
-    features: str = "mfcc"
-    segment: int = 28800
-    hop: int = 3199
-    pad_mode: str = "reflect"
-    emotions: tuple[str, ...] = ()
-
-    def __post_init__(self):
-        kind = self.features.replace(":", ".")  # of one's own: package.module:function
-        self.name = f"{self.corpus}_{kind}_{self.segment}_{self.hop}_{self.pad_mode}"
-        if self.emotions:
-            self.name += "_" + "-".join(sorted(self.emotions))
-
-    def feature_shape(self) -> tuple[int, int]:
-        """(frequency, time) of one segment."""
-        noise = np.random.default_rng(0).uniform(-0.1, 0.1, (1, self.segment))
-        return features.extract(self.features, noise, self.pad_mode).shape[1:]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +38,8 @@ class SpeechEmotion(dataset_builder.FileReaderBuilder):
     a split in memory, and need TensorFlow for more than 1 GB.
     """
 
-    VERSION = tfds.core.Version("1.1.0")
+    name = records.NAME
+    VERSION = tfds.core.Version(records.VERSION)
     RELEASE_NOTES = {  # noqa: RUF012
         "1.0.0": "Initial release.",
         "1.1.0": "Fields text, intensity and content.",
@@ -81,7 +48,7 @@ class SpeechEmotion(dataset_builder.FileReaderBuilder):
     def __init__(
         self,
         splits: dict[str, list[Utterance]],
-        config: SpeechEmotionConfig,
+        data_set: records.DataSet,
         data_dir: str | pathlib.Path,
         workers: int = 1,
         notes: dict[str, str] | None = None,
@@ -90,44 +57,28 @@ class SpeechEmotion(dataset_builder.FileReaderBuilder):
         """Sets up the builder; `download_and_prepare` then writes the files.
 
         Args:
-          splits: the utterances of each TFDS split, in the order to write.
-          config: corpus, segments and features.
-          data_dir: the folder of all data sets.
-          workers: processes that compute features.
-          notes: text files to leave beside the records, by file name.
-          pipeline: computes features where its runner says, instead of the workers.
+          splits: The utterances of each TFDS split, in the order to write.
+          data_set: Corpus, segments and features.
+          data_dir: The folder of all data sets.
+          workers: Processes that compute features.
+          notes: Text files to leave beside the records, by file name.
+          pipeline: It computes features where its runner says, instead of workers.
         """
         self._utterances = splits
+        self._data_set = data_set
         self._workers = workers
         self._notes = notes or {}
         self._pipeline = pipeline
-        super().__init__(config=config, data_dir=data_dir, file_format="array_record")
+        super().__init__(
+            config=tfds.core.BuilderConfig(name=data_set.name),
+            data_dir=data_dir,
+            file_format="array_record",
+        )
 
     def _info(self) -> tfds.core.DatasetInfo:
-        text = tfds.features.Text()
         return self.dataset_info_from_configs(
             description="Speech segments labelled with emotions.",
-            features=tfds.features.FeaturesDict(
-                {
-                    "id": text,
-                    # Stored as bytes: a list of numbers takes 130 times as long.
-                    "features": tfds.features.Tensor(
-                        shape=(None, *self.builder_config.feature_shape()),
-                        dtype=np.float32,
-                        encoding="bytes",
-                    ),
-                    "emotion": text,
-                    "speaker": text,
-                    "session": text,
-                    "dialogue": text,
-                    "kind": text,
-                    "text": text,
-                    "intensity": text,
-                    "content": text,  # the same for the same samples, in any corpus
-                    "num_samples": np.int64,
-                    "padded": np.bool_,
-                }
-            ),
+            features=records.schema(self._data_set.feature_shape()),
             disable_shuffling=True,
         )
 
@@ -166,7 +117,7 @@ class SpeechEmotion(dataset_builder.FileReaderBuilder):
 
     def _write(self, files: list[File]) -> None:
         write = functools.partial(
-            write_file, config=self.builder_config, schema=self.info.features
+            write_file, data_set=self._data_set, schema=self.info.features
         )
         if self._pipeline:
             import apache_beam as beam  # large, and only this needs it
@@ -181,7 +132,7 @@ class SpeechEmotion(dataset_builder.FileReaderBuilder):
 
 
 def write_file(
-    file: File, config: SpeechEmotionConfig, schema: tfds.features.FeaturesDict
+    file: File, data_set: records.DataSet, schema: tfds.features.FeaturesDict
 ) -> int:
     """Computes and writes the records of a file, one after the other.
 
@@ -192,13 +143,13 @@ def write_file(
         # Records are compressed one by one, so that any can be read by itself.
         writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
         for utterance in file.utterances:
-            writer.write(schema.serialize_example(record(utterance, config)))
+            writer.write(schema.serialize_example(record(utterance, data_set)))
         writer.close()
     return len(file.utterances)
 
 
-def record(utterance: Utterance, config: SpeechEmotionConfig) -> dict:
-    """Reads an utterance and computes its record (the schema in `_info`).
+def record(utterance: Utterance, data_set: records.DataSet) -> dict:
+    """Reads an utterance and computes its record (see `records.schema`).
 
     An utterance shorter than one segment becomes one segment of the repeated waveform,
     marked `padded`.
@@ -210,10 +161,10 @@ def record(utterance: Utterance, config: SpeechEmotionConfig) -> dict:
         sound = audio.read(utterance.path)
     except audio.AudioError as error:
         raise audio.AudioError(f"{utterance.path}: {error}") from error
-    segments = features.segment(sound.wave, config.segment, config.hop)
+    segments = features.segment(sound.wave, data_set.segment, data_set.hop)
     return {
         "id": utterance.id,
-        "features": features.extract(config.features, segments, config.pad_mode),
+        "features": features.extract(data_set.features, segments, data_set.pad_mode),
         "emotion": utterance.emotion,
         "speaker": utterance.speaker,
         "session": utterance.session,
@@ -223,5 +174,5 @@ def record(utterance: Utterance, config: SpeechEmotionConfig) -> dict:
         "intensity": utterance.intensity,
         "content": sound.digest(),
         "num_samples": len(sound.wave),
-        "padded": len(sound.wave) < config.segment,
+        "padded": len(sound.wave) < data_set.segment,
     }

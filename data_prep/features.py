@@ -58,6 +58,11 @@ def segment(wave: np.ndarray, length: int, hop: int) -> np.ndarray:
     return np.ascontiguousarray(windows[::hop])
 
 
+def count(num_samples: int, length: int, hop: int) -> int:
+    """How many segments `segment` cuts a waveform into, 0 for one that is shorter."""
+    return 0 if num_samples < length else (num_samples - length) // hop + 1
+
+
 def extract(kind: str, segments: np.ndarray, pad_mode: str = "reflect") -> np.ndarray:
     """Computes the features of each segment by itself.
 

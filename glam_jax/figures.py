@@ -16,6 +16,7 @@ from typing import Any
 
 import matplotlib
 import numpy as np
+import threadpoolctl
 from absl import app, flags
 
 matplotlib.use("Agg")  # no screen needed
@@ -172,7 +173,8 @@ def embedding(trainings: Sequence[Training]) -> plt.Figure:
         if len(features) > 3:
             perplexity = min(30, (len(features) - 1) / 3)
             tsne = manifold.TSNE(perplexity=perplexity, random_state=0)
-            points = tsne.fit_transform(features)
+            with threadpoolctl.threadpool_limits(1):  # JAX's threads stand in their way
+                points = tsne.fit_transform(features)
         for label, name in enumerate(training.report["classes"]):
             of_class = points[training.embedding_labels == label]
             axes.scatter(*of_class.T, s=14, color=COLORS[label], label=name)

@@ -1,19 +1,17 @@
 """Records of a prepared data set -> utterances, and their segments as arrays."""
 
 import dataclasses
-import pathlib
 from collections.abc import Iterator, Sequence
 
 import grain
 import ml_collections
 import numpy as np
-import tensorflow_datasets as tfds
 from absl import flags
 
+from data_prep import records
 from glam_jax import splits
 from glam_jax.splits import labels as labels_lib
 
-VERSION = "1.1.0"  # of the records
 GROUPS = tuple(field.name for field in dataclasses.fields(splits.Groups))
 
 
@@ -127,30 +125,27 @@ class Features:
         return iter(dataset)
 
 
-def dataset_folder(config: ml_collections.ConfigDict, hop: int) -> pathlib.Path:
-    """Where data_prep.build has put a data set that a config asks for."""
-    name = "_".join(
-        str(value)
-        for value in (
-            config.corpus,
-            config.features.replace(":", "."),  # of one's own
-            config.segment,
-            hop,
-            config.pad_mode,
+def data_sets(config: ml_collections.ConfigDict) -> list[records.DataSet]:
+    """What a config reads: cut by its training hop, and by its test hop if another."""
+    return [
+        records.DataSet(
+            corpus=config.corpus,
+            features=config.features,
+            segment=config.segment,
+            hop=hop,
+            pad_mode=config.pad_mode,
+            emotions=tuple(config.emotions),
         )
-    )
-    if config.emotions:
-        name += "_" + "-".join(sorted(config.emotions))
-    data_dir = pathlib.Path(config.data_dir).expanduser()
-    return data_dir / "speech_emotion" / name / VERSION
+        for hop in dict.fromkeys((config.hop, config.test_hop))
+    ]
 
 
 def missing(config: ml_collections.ConfigDict) -> list[str]:
-    """The commands that prepare what a config asks for and is not there."""
+    """The commands that prepare what a config reads and is not there."""
     return [
-        _how_to_prepare(config, hop)
-        for hop in dict.fromkeys((config.hop, config.test_hop))
-        if not (dataset_folder(config, hop) / "dataset_info.json").is_file()
+        data_set.how_to_prepare(config.data_dir)
+        for data_set in data_sets(config)
+        if not data_set.is_prepared(config.data_dir)
     ]
 
 
@@ -170,37 +165,34 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
         for emotion in emotions
     }
     cuts = [
-        _labelled_records(config, hop, label_of)
-        for hop in dict.fromkeys((config.hop, config.test_hop))
+        _labelled_records(config, data_set, label_of) for data_set in data_sets(config)
     ]
-    records = cuts[0]
+    (found, feature_shape), *_ = cuts
     text = {
-        key: np.array([record[key].decode() for record in records], dtype=str)
+        key: np.array([record.fields[key].decode() for record in found], dtype=str)
         for key in ("id", "emotion", *GROUPS)
     }
     labels = np.array([label_of[emotion] for emotion in text["emotion"]], np.int32)
     names = tuple(classes)
+    folders = [data_set.folder(config.data_dir) for data_set in data_sets(config)]
     if absent := [names[i] for i in range(len(names)) if i not in labels]:
+        raise ValueError(f"{folders[0]} has no utterance of class {', '.join(absent)}")
+    ids = [[record.fields["id"] for record in cut] for cut, _ in cuts]
+    if ids[-1] != ids[0]:
         raise ValueError(
-            f"{dataset_folder(config, config.hop)} has no utterance of class "
-            f"{', '.join(absent)}"
+            f"{folders[0]} and {folders[-1]} hold different utterances; delete them "
+            "and prepare them again"
         )
-    if [r["id"] for r in cuts[-1]] != [r["id"] for r in records]:
-        raise ValueError(
-            f"{dataset_folder(config, config.hop)} and "
-            f"{dataset_folder(config, config.test_hop)} hold different utterances; "
-            "delete them and prepare them again"
-        )
-    counts = np.array([[record["segments"] for record in cut] for cut in cuts])
+    counts = np.array([[record.segments for record in cut] for cut, _ in cuts])
     first, total = counts[0].sum(), counts.sum()
     return Dataset(
         features=Features(
-            [(record["source"], record["place"]) for cut in cuts for record in cut],
+            [(record.source, record.place) for cut, _ in cuts for record in cut],
             counts.ravel(),
-            records[0]["shape"],
+            feature_shape,
         ),
         utterance=np.repeat(
-            np.tile(np.arange(len(records), dtype=np.int32), len(cuts)), counts.ravel()
+            np.tile(np.arange(len(found), dtype=np.int32), len(cuts)), counts.ravel()
         ),
         training=slice(0, first),
         testing=slice(first if len(cuts) == 2 else 0, total),
@@ -212,55 +204,20 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
 
 
 def _labelled_records(
-    config: ml_collections.ConfigDict, hop: int, label_of: dict[str, int]
-) -> list[dict]:
-    """The records that the protocol uses, sorted by id, without their features.
-
-    Instead they say where they lie, `source` and `place`, and how many `segments` of
-    which `shape` they hold.
-    """
+    config: ml_collections.ConfigDict,
+    data_set: records.DataSet,
+    label_of: dict[str, int],
+) -> tuple[list[records.Record], tuple[int, int]]:
+    """The records that the protocol uses, sorted by id, and a segment's shape."""
+    found, shape = records.read(data_set, config.data_dir, config.tfds_splits)
     keeps_short = splits.protocol(config.protocol).keeps_short
-    records = [
+    used = [
         record
-        for record in _records(dataset_folder(config, hop), config.tfds_splits)
-        if record["emotion"].decode() in label_of
-        and (keeps_short or not record["padded"])
+        for record in found
+        if record.fields["emotion"].decode() in label_of
+        and (keeps_short or not record.fields["padded"])
     ]
-    return sorted(records, key=lambda record: record["id"])
-
-
-def _records(folder: pathlib.Path, tfds_splits: tuple[str, ...]) -> Iterator[dict]:
-    builder = tfds.builder_from_directory(folder)
-    if missing := set(tfds_splits) - set(builder.info.splits):
-        raise ValueError(
-            f"{folder} has no split {', '.join(sorted(missing))}; it has "
-            f"{', '.join(builder.info.splits)} (config.tfds_splits)"
-        )
-    for name in tfds_splits:
-        source = builder.as_data_source(name)
-        for start in range(0, len(source), 256):  # faster than one by one
-            places = range(start, min(start + 256, len(source)))
-            for place, record in zip(places, source.__getitems__(places), strict=True):
-                segments, *shape = record.pop("features").shape
-                where = {"source": source, "place": place}
-                yield record | where | {"segments": segments, "shape": tuple(shape)}
-
-
-def _how_to_prepare(config: ml_collections.ConfigDict, hop: int) -> str:
-    settings = " ".join(
-        f"--{key}={value}"
-        for key, value in (
-            ("data_dir", config.data_dir),
-            ("features", config.features),
-            ("segment", config.segment),
-            ("hop", hop),
-            ("pad_mode", config.pad_mode),
-        )
-    )
-    if config.emotions:
-        settings += f" --emotions={','.join(config.emotions)}"
-    source = "" if config.corpus == "demo" else " --source=/path/to/the/corpus"
-    return f"python -m data_prep.build --corpus={config.corpus}{source} {settings}"
+    return sorted(used, key=lambda record: record.fields["id"]), shape
 
 
 def not_prepared(commands: list[str]) -> str:

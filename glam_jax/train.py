@@ -74,7 +74,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     count, *shape = dataset.features.shape
     print(
         f"{len(dataset.labels)} utterances, {count} segments of {shape[0]} x {shape[1]}"
-        f" from {input_pipeline.dataset_folder(config, config.hop)}\n"
+        f" from {input_pipeline.data_sets(config)[0].folder(config.data_dir)}\n"
         f"compiling for {parallel.describe()} ... ",
         end="",
         flush=True,

@@ -7,10 +7,11 @@ import zlib
 
 import jax
 import numpy as np
+import orbax.checkpoint as ocp
 import tensorflow_datasets as tfds
 
-from data_prep import builder
-from glam_jax import checkpoint, models, parallel, splits, steps, torch_weights
+from data_prep import builder, records
+from glam_jax import checkpoint, parallel, splits, steps, torch_weights
 
 DATA = pathlib.Path(__file__).parent / "data"
 
@@ -21,8 +22,8 @@ def prepare(corpus, name, data_dir, length=8000, hop=8000):
     for utterance in corpus.utterances:
         splits[utterance.kind or "train"].append(utterance)
     tfds.disable_progress_bar()
-    config = builder.SpeechEmotionConfig(corpus=name, segment=length, hop=hop)
-    builder.SpeechEmotion(splits, config, str(data_dir)).download_and_prepare()
+    data_set = records.DataSet(corpus=name, segment=length, hop=hop)
+    builder.SpeechEmotion(splits, data_set, str(data_dir)).download_and_prepare()
 
 
 def shorten(config, data_dir):
@@ -69,31 +70,27 @@ def assert_close_to_largest(ours, theirs, tolerance):
 
 
 def build(config, data, num_devices, function=steps.train_step, seed=0):
-    """A function of (state, batch or batches, window), and a fresh state.
+    """A function of (state, pairs, window), and a fresh state.
 
-    The function trains one run whose batches so many devices share; mixup's partners
-    come from `steps.pair`.
+    The function trains one run whose batches so many devices share.
     """
     layout = parallel.Layout(
         tuple(jax.local_devices()[:num_devices]), parallel.AXIS, runs_per_device=1
     )
-    model = models.create_model(config.model, batch_axis=parallel.AXIS)
-    optimizer = steps.create_optimizer(config)
+    setup = steps.create_setup(config, 4, parallel.AXIS)
     mapped = layout.map(
-        functools.partial(function, config, model, optimizer),
-        shared=(False, True, False, False),
+        functools.partial(function, setup), shared=(False, True, False, False)
     )
-    shape = data.features.shape[1:]
-    placed = layout.share(data)
+    shared = layout.share(data)
 
-    def train(state, batches, window):
-        first = state.step
-        pairs = np.asarray(steps.pair(window.seed, first, np.atleast_2d(batches)))
-        pairs = pairs if np.ndim(batches) == 2 else pairs[0]
-        parts = np.split(pairs, num_devices, axis=-1)
-        window = window.replace(start=np.int32(first))
+    def train(state, pairs, window):
+        parts = np.split(np.asarray(pairs), num_devices, axis=-1)
+        window = window.replace(start=np.int32(state.step))
         state = mapped(
-            layout.place([state]), placed, layout.feed(parts), layout.place([window])
+            layout.put_runs([state]),
+            shared,
+            layout.put(parts),
+            layout.put_runs([window]),
         )
         for leaf in jax.tree.leaves(state):  # every device holds the same
             first, *others = [
@@ -103,8 +100,15 @@ def build(config, data, num_devices, function=steps.train_step, seed=0):
                 np.testing.assert_array_equal(other, first)
         return jax.tree.map(lambda leaf: leaf[0], layout.fetch(state))
 
-    create = jax.jit(functools.partial(steps.create_state, model, optimizer, shape))
-    return train, create(seed)
+    shape = data.features.shape[1:]
+    return train, jax.jit(functools.partial(steps.create_state, setup, shape))(seed)
+
+
+def mixed(batches, seed=0):
+    """Pairs of (..., batch) segments with partners of the same batch."""
+    batches = np.asarray(batches, np.int32)
+    partners = np.random.default_rng(seed).permuted(batches, axis=-1)
+    return np.stack([batches, partners], axis=-2)
 
 
 def speech_like(count, shape=(26, 16), seed=0):
@@ -117,10 +121,17 @@ def speech_like(count, shape=(26, 16), seed=0):
     )
 
 
-def window(stop=1, seed=0, steps_per_epoch=1000, class_weights=(1, 1, 1, 1)):
+def window(
+    stop=1,
+    seed=0,
+    steps_per_epoch=1000,
+    class_weights=(1, 1, 1, 1),
+    mixing_weights=(0.7, 0.2, 0.9, 0.6),
+):
     return steps.Window(
         seed=np.int32(seed),
         class_weights=np.array(class_weights, np.float32),
+        mixing_weights=np.asarray(mixing_weights, np.float32),
         epoch_start=np.int32(0),
         start=np.int32(0),
         stop=np.int32(stop),
@@ -139,4 +150,11 @@ def last_params(folder, number):
     selection = splits.protocol("speaker").selection
     path = folder / "checkpoints" / f"run_{number:03d}"
     with checkpoint.manager(path, selection) as checkpoints:
-        return checkpoints.restore(checkpoints.latest_step())["params"]
+        latest = checkpoints.latest_step()
+    with ocp.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(checkpoint.weights_folder(path, latest))["params"]
+
+
+def numbers(report):
+    """A report without its provenance, which holds times."""
+    return {key: value for key, value in report.items() if key != "provenance"}

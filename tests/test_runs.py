@@ -42,10 +42,52 @@ def test_upsampled_utterances_are_repeated_only_in_training(config):
         per_class[dataset.labels[utterance]] += repeats
     assert len(set(per_class)) == 1
     np.testing.assert_array_equal(run.eval_segments, plain.eval_segments)
-    one_batch = runs.epoch_batches(
-        dataclasses.replace(run, steps_per_epoch=1), 0, len(run.train_segments)
+    one_batch = dataclasses.replace(run, steps_per_epoch=1)
+    epoch = runs.draw_epoch(one_batch, 0, len(run.train_segments), 0.5)
+    np.testing.assert_array_equal(
+        np.sort(epoch.pairs[0, 0]), np.sort(run.train_segments)
     )
-    np.testing.assert_array_equal(np.sort(one_batch[0]), np.sort(run.train_segments))
+
+
+@pytest.fixture
+def run(config):
+    return runs.plan(config, input_pipeline.load(config))[0]
+
+
+def test_an_epoch_is_drawn_by_seed_and_number(run):
+    epoch = runs.draw_epoch(run, 5, 16, 0.5)
+    assert epoch.pairs.shape == (run.steps_per_epoch, 2, 16)
+    again = runs.draw_epoch(run, 5, 16, 0.5)
+    np.testing.assert_array_equal(epoch.pairs, again.pairs)
+    np.testing.assert_array_equal(epoch.weights, again.weights)
+    for other in (
+        runs.draw_epoch(run, 6, 16, 0.5),
+        runs.draw_epoch(dataclasses.replace(run, seed=1), 5, 16, 0.5),
+    ):
+        assert not np.array_equal(epoch.pairs[:, 0], other.pairs[:, 0])
+        assert not np.array_equal(epoch.weights, other.weights)
+
+
+def test_a_segment_is_mixed_with_one_of_its_batch(run):
+    segments, partners = runs.draw_epoch(run, 0, 16, 0.5).pairs.swapaxes(0, 1)
+    np.testing.assert_array_equal(np.sort(segments), np.sort(partners))
+    assert not np.array_equal(segments, partners)
+    assert len(np.unique(segments)) == segments.size  # none trains twice an epoch
+    assert np.isin(segments, run.train_segments).all()
+
+
+def test_mixing_weights_follow_the_beta_distribution(run):
+    """One of Beta(1/2, 1/2) a batch: mean 1/2, variance 1/8."""
+    epochs = [runs.draw_epoch(run, epoch, 16, 0.5).weights for epoch in range(200)]
+    weights = np.concatenate(epochs)
+    assert abs(weights.mean() - 0.5) < 0.03
+    assert abs(weights.var() - 0.125) < 0.01
+
+
+def test_without_mixup_an_example_is_itself(run):
+    epoch = runs.draw_epoch(run, 0, 16, 0.0)
+    np.testing.assert_array_equal(epoch.pairs[:, 0], epoch.pairs[:, 1])
+    np.testing.assert_array_equal(epoch.weights, 1)
 
 
 def test_classes_weigh_the_same_unless_asked(config):
@@ -70,7 +112,7 @@ def test_more_runs_than_folds_begin_again_with_other_seeds(config):
 
 def test_a_split_file_without_validation_cannot_choose_an_epoch(config, tmp_path):
     dataset = input_pipeline.load(config)
-    text = runs.split_file(runs.plan(config, dataset), dataset)
+    text = runs.split_table(runs.plan(config, dataset), dataset)
     (tmp_path / "splits.csv").write_text(text)
     config.split_file = str(tmp_path / "splits.csv")
     config.protocol = "paper_811"

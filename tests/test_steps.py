@@ -5,7 +5,15 @@ import functools
 import jax
 import numpy as np
 import pytest
-from helpers import DATA, assert_trees_close, build, reference, speech_like, window
+from helpers import (
+    DATA,
+    assert_trees_close,
+    build,
+    mixed,
+    reference,
+    speech_like,
+    window,
+)
 
 from configs import iemocap
 from glam_jax import models, parallel, steps
@@ -16,23 +24,21 @@ def recipe():
     return iemocap.get_config()
 
 
-def test_twelve_steps_follow_the_reference(recipe, monkeypatch):
+def test_twelve_steps_follow_the_reference(recipe):
     """Losses within 1 % for six steps (golden), and here for all twelve."""
     golden = np.load(DATA / "trajectory_glam.npz")
     features = golden["inputs"].reshape(-1, 26, 57)
     data = steps.Data(
         features, np.arange(len(features), dtype=np.int32), golden["labels"].ravel()
     )
-    weights, partners = jax.numpy.array(golden["lam"]), jax.numpy.array(golden["perm"])
-    monkeypatch.setattr(steps, "mixing_weight", lambda seed, step, alpha: weights[step])
-    monkeypatch.setattr(steps, "partners", lambda seed, step, size: partners[step])
-    monkeypatch.setattr(steps, "pair", steps.pair.__wrapped__)  # not compiled before
     train_step, state = build(recipe, data, 1)
     state = state.replace(**reference("glam")[2])
+    all_steps = window(mixing_weights=golden["lam"])
     losses, total = [], 0.0
     for step in range(12):
         batch = np.arange(32 * step, 32 * (step + 1), dtype=np.int32)
-        state = train_step(state, batch, window())
+        pairs = np.stack([batch, batch[golden["perm"][step]]])
+        state = train_step(state, pairs, all_steps)
         losses.append(float(state.loss_sum) - total)
         total += losses[-1]
     np.testing.assert_allclose(losses, golden["losses"], rtol=0.01)
@@ -52,12 +58,12 @@ def test_four_devices_take_the_step_of_one(recipe, model):
     """
     recipe.model = model
     data = speech_like(32)
-    batch = np.random.default_rng(1).permutation(32).astype(np.int32)
+    pairs = mixed(np.random.default_rng(1).permutation(32))
     results = []
     for num_devices in (1, 4):
         train_step, state = build(recipe, data, num_devices)
         weights = window(class_weights=(1, 2, 3, 4))
-        results.append(train_step(state, batch, weights))
+        results.append(train_step(state, pairs, weights))
     one, four = results
     np.testing.assert_allclose(four.loss_sum, one.loss_sum, rtol=1e-5)
     assert_trees_close(four.batch_stats, one.batch_stats, 1e-5)
@@ -66,12 +72,12 @@ def test_four_devices_take_the_step_of_one(recipe, model):
 
 
 def test_a_step_in_bfloat16_keeps_its_state_in_float32(recipe):
-    data, batch = speech_like(16), np.arange(16, dtype=np.int32)
+    data, pairs = speech_like(16), mixed(range(16))
     train_step, before = build(recipe, data, 1)
-    expected = train_step(before, batch, window())
+    expected = train_step(before, pairs, window())
     recipe.dtype = "bfloat16"
     train_step, before = build(recipe, data, 1)
-    after = train_step(before, batch, window())
+    after = train_step(before, pairs, window())
     for ours, theirs in zip(
         jax.tree.leaves(after), jax.tree.leaves(before), strict=True
     ):
@@ -83,7 +89,7 @@ def test_a_step_in_bfloat16_keeps_its_state_in_float32(recipe):
 def test_one_step_changes_every_parameter(recipe):
     data = speech_like(16)
     train_step, before = build(recipe, data, 1)
-    after = train_step(before, np.arange(16, dtype=np.int32), window())
+    after = train_step(before, mixed(range(16)), window())
     changed = jax.tree.map(lambda a, b: not np.array_equal(a, b), before, after)
     for path, leaf in jax.tree_util.tree_leaves_with_path(
         (changed.params, changed.batch_stats)
@@ -92,26 +98,23 @@ def test_one_step_changes_every_parameter(recipe):
 
 
 def test_sixteen_segments_can_be_learned_by_heart(recipe):
-    recipe.mixup_alpha = 0.0
-    recipe.batch_size = 16
     data = speech_like(16)
     train_steps, state = build(recipe, data, 1, steps.train_steps)
-    batches = np.tile(np.arange(16, dtype=np.int32), (40, 1))
-    state = train_steps(state, batches, window(stop=40))
+    pairs = mixed(np.tile(range(16), (40, 1)))
+    state = train_steps(state, pairs, window(stop=40, mixing_weights=np.ones(40)))
     variables = {"params": state.params, "batch_stats": state.batch_stats}
     logits = models.create_model("glam").apply(variables, data.features, train=False)
     np.testing.assert_array_equal(logits.argmax(axis=1), data.labels)
 
 
 def test_a_loss_that_is_not_finite_ends_the_loop_at_its_step(recipe):
-    recipe.batch_size = 4
     data = speech_like(12)
     data.features[8:] = np.nan
     train_steps, state = build(recipe, data, 1, steps.train_steps)
-    batches = np.arange(12, dtype=np.int32).reshape(3, 4)
-    state = train_steps(state, batches, window(stop=3))
+    pairs = mixed(np.arange(12).reshape(3, 4))
+    state = train_steps(state, pairs, window(stop=3))
     assert state.step == 3
-    state = train_steps(state, batches, window(stop=3))
+    state = train_steps(state, pairs, window(stop=3))
     assert state.step == 3
     assert np.isnan(state.loss_sum)
 
@@ -120,48 +123,25 @@ def test_evaluation_sums_the_logits_of_each_utterance():
     """Segments in no order, a batch filled up, over four devices."""
     data = speech_like(100)
     data = data.replace(utterance=(np.arange(100) % 30).astype(np.int32))
-    model = models.create_model("glam", batch_axis=parallel.AXIS)
+    setup = steps.create_setup(iemocap.get_config(), 4, parallel.AXIS)
+    model = models.create_model("glam")
     variables = model.init(jax.random.key(0), data.features[:1], train=False)
     layout = parallel.Layout(tuple(jax.local_devices()[:4]), parallel.AXIS, 1)
     evaluate = layout.map(
-        functools.partial(steps.evaluate, iemocap.get_config(), model, 16, 30),
+        functools.partial(steps.evaluate, setup, 16, 30),
         shared=(False, True, False),
     )
     chosen = np.random.default_rng(0).permutation(100)[:70]
     segments = np.full(128, -1, np.int32)
     segments[:70] = chosen
     parts = [segments[device::4] for device in range(4)]
-    sums = evaluate(layout.place([variables]), layout.share(data), layout.feed(parts))
+    sums = evaluate(layout.put_runs([variables]), layout.share(data), layout.put(parts))
     sums = layout.fetch(sums)[0]
     logits = np.asarray(model.apply(variables, data.features, train=False))
     expected = np.zeros((30, 4))
     for segment in chosen:
         expected[data.utterance[segment]] += logits[segment]
     np.testing.assert_allclose(sums, expected, atol=1e-5)
-
-
-def test_mixup_is_a_function_of_seed_and_step():
-    batches = np.random.default_rng(0).permutation(96).reshape(3, 32)
-    pairs = np.asarray(steps.pair(0, 5, batches))
-    np.testing.assert_array_equal(pairs[:, 0], batches)
-    np.testing.assert_array_equal(np.sort(pairs[:, 1]), np.sort(batches))
-    np.testing.assert_array_equal(pairs[1:], steps.pair(0, 6, batches[1:]))
-    weight = steps.mixing_weight(0, 5, 0.5)
-    assert weight == steps.mixing_weight(0, 5, 0.5)
-    for seed, step in ((0, 6), (1, 5)):
-        assert weight != steps.mixing_weight(seed, step, 0.5)
-        assert not np.array_equal(pairs, steps.pair(seed, step, batches))
-
-
-def test_mixing_weights_follow_the_beta_distribution():
-    draw = jax.jit(jax.vmap(lambda step: steps.mixing_weight(0, step, 0.5)))
-    weights = np.asarray(draw(np.arange(4000)))
-    assert abs(weights.mean() - 0.5) < 0.03
-    assert abs(weights.var() - 0.125) < 0.01  # of Beta(1/2, 1/2)
-
-
-def test_without_mixup_an_example_is_itself():
-    assert steps.mixing_weight(0, 0, 0.0) == 1
 
 
 def rates(config, epochs, steps_per_epoch=10):

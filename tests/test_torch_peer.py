@@ -3,10 +3,10 @@
 import jax
 import numpy as np
 import pytest
-from helpers import build, speech_like, window
+from helpers import build, mixed, speech_like, window
 
 from configs import iemocap
-from glam_jax import models, steps, torch_weights
+from glam_jax import models, torch_weights
 
 torch = pytest.importorskip("torch")
 
@@ -63,19 +63,15 @@ def test_two_steps_of_training_agree(peer, recipe):
     train_step, state = build(recipe, DATA, num_devices=1)
     before = ours(peer)
     state = state.replace(**before)
-    batches = np.arange(2 * BATCH, dtype=np.int32).reshape(2, BATCH)
-    alpha = recipe.mixup_alpha
-    weights = np.array([steps.mixing_weight(0, step, alpha) for step in range(2)])
-    partners = np.array([steps.partners(0, step, BATCH) for step in range(2)])
+    pairs = mixed(np.arange(2 * BATCH).reshape(2, BATCH))
+    weights = np.array([0.7, 0.2], np.float32)
     labels = DATA.labels.astype(np.int64)
 
     def train_both(i):
         nonlocal state
-        state = train_step(state, batches[i], window())
+        state = train_step(state, pairs[i], window(mixing_weights=weights))
         one = slice(i, i + 1)
-        return peer.train(
-            DATA.features, labels, batches[one], weights[one], partners[one]
-        )[0]
+        return peer.train(DATA.features, labels, pairs[one], weights[one])[0]
 
     first_loss = train_both(0)
     after = state

@@ -11,10 +11,19 @@ def test_another_config_is_refused_with_the_difference(tmp_path):
     config = iemocap.get_config()
     workdir.claim(tmp_path, config)
     (tmp_path / "checkpoints").mkdir()  # training began
+    (tmp_path / "model.json").write_text("{}")
     workdir.claim(tmp_path, config)  # the same may go on
     config.learning_rate = 0.01
     with pytest.raises(ValueError, match=r"learning_rate: 0\.001 there, 0\.01 here"):
         workdir.claim(tmp_path, config)
+
+
+def test_a_training_of_an_earlier_version_is_refused(tmp_path):
+    """It has checkpoints, and nothing that says what is in them."""
+    workdir.claim(tmp_path, iemocap.get_config())
+    (tmp_path / "checkpoints").mkdir()
+    with pytest.raises(ValueError, match=r"earlier version .* another --workdir"):
+        workdir.claim(tmp_path, iemocap.get_config())
 
 
 def test_a_config_can_change_before_anything_was_trained(tmp_path):

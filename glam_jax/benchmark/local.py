@@ -24,7 +24,7 @@ import joblib
 import ml_collections
 import numpy as np
 
-from glam_jax import input_pipeline, parallel, program, runs, steps
+from glam_jax import input_pipeline, parallel, program, runs
 from glam_jax.benchmark import compiled
 from glam_jax.benchmark.rows import SHORT_NAMES, Row
 
@@ -138,21 +138,22 @@ class Ours:
 
     def __init__(self, case: Case):
         dataset, group = load(case)
-        self._program = program.Program(case.config, dataset, group)
+        self._program = program.create(case.config, dataset, group)
         self._group = group[: self._program.layout.group_size]
         states = [self._program.init(run.seed) for run in self._group]
-        self._state = self._program.place(states)
+        self._state = self._program.layout.put_runs(states)
+        self._pace = program.Pace()
 
     def train(self, epoch: int) -> int:
-        self._state, _ = self._program.train_epoch(
-            self._state, self._group, epoch, lambda: False
+        self._state, _ = program.train_epoch(
+            self._program, self._state, self._group, epoch, lambda: False, self._pace
         )
         batch_size = self._program.config.batch_size
         return sum(run.steps_per_epoch * batch_size for run in self._group)
 
     def infer(self, epoch: int) -> int:
         del epoch
-        self._program.mean_logits(self._state, self._group)
+        program.mean_logits(self._program, self._state, self._group)
         return sum(len(run.eval_segments) for run in self._group)
 
 
@@ -171,17 +172,9 @@ class Torch:
 
     def train(self, epoch: int) -> int:
         run, config = self._run, self._config
-        batches = runs.epoch_batches(run, epoch, config.batch_size)
-        numbers = epoch * run.steps_per_epoch + np.arange(run.steps_per_epoch)
-        weights = jax.vmap(
-            lambda step: steps.mixing_weight(run.seed, step, config.mixup_alpha)
-        )(numbers)
-        partners = jax.vmap(
-            lambda step: steps.partners(run.seed, step, config.batch_size)
-        )(numbers)
-        mixing = (np.array(weights), np.array(partners))
-        self._peer.train(self._features, self._labels, batches, *mixing)
-        return batches.size
+        drawn = runs.draw_epoch(run, epoch, config.batch_size, config.mixup_alpha)
+        self._peer.train(self._features, self._labels, drawn.pairs, drawn.weights)
+        return drawn.pairs[:, 0].size
 
     def infer(self, epoch: int) -> int:
         del epoch

@@ -95,25 +95,23 @@ class Peer:
         adam = {"lr": learning_rate, "weight_decay": weight_decay}
         self.optimizer = torch.optim.Adam(model.parameters(), **adam)
 
-    def train(self, features, labels, batches, weights, partners) -> np.ndarray:
+    def train(self, features, labels, pairs, weights) -> np.ndarray:
         """Takes one mixup step for each batch; returns their (steps,) losses.
 
         Args:
           features: (segments, frequency, time) float32.
           labels: (segments,) int64.
-          batches: (steps, batch size) indices of segments.
+          pairs: (steps, 2, batch size) indices of segments and of their partners.
           weights: (steps,) of a batch's examples against their partners.
-          partners: (steps, batch size), a permutation of each batch.
         """
         self.model.train()
         features, labels = torch.from_numpy(features), torch.from_numpy(labels)
         losses = []
-        steps = zip(batches, weights.tolist(), partners, strict=True)
-        for batch, weight, partner in steps:
-            x, y = features[batch], labels[batch]
-            logits = self.model(torch.lerp(x[partner], x, weight))
-            loss = weight * functional.cross_entropy(logits, y)
-            loss += (1 - weight) * functional.cross_entropy(logits, y[partner])
+        for (first, second), weight in zip(pairs, weights.tolist(), strict=True):
+            x = torch.lerp(features[second], features[first], weight)
+            logits = self.model(x)
+            loss = weight * functional.cross_entropy(logits, labels[first])
+            loss += (1 - weight) * functional.cross_entropy(logits, labels[second])
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()

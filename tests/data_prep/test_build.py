@@ -28,7 +28,7 @@ from small_corpora import (
     write_ravdess,
 )
 
-from data_prep import audio, build, builder, features
+from data_prep import audio, build, builder, features, records
 from data_prep.corpora import Utterance, demo, emodb
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
@@ -58,7 +58,9 @@ def run(**settings) -> tuple[str, str]:
 
 def run_script(script: str, *arguments, **settings) -> subprocess.CompletedProcess:
     """Runs the command in a process of its own, after some Python."""
-    script = f"import sys\nfrom data_prep import build, builder\n{script}\n"
+    script = (
+        f"import sys\nfrom data_prep import build, builder, preparation\n{script}\n"
+    )
     command = [sys.executable, "-c", script, *arguments]
     command += [f"--{key}={value}" for key, value in settings.items()]
     return subprocess.run(
@@ -550,7 +552,7 @@ def test_a_bad_name_that_is_not_utf_8_can_be_listed(small, tmp_path):
 
 def test_a_file_lost_between_check_and_work_is_named(small, tmp_path):
     lost = Utterance("03a01Fa", tmp_path / "03a01Fa.wav", "happiness", "03")
-    config = builder.SpeechEmotionConfig(corpus="emodb", **SHORT)
+    config = records.DataSet(corpus="emodb", **SHORT)
     with pytest.raises(audio.AudioError, match=r"/03a01Fa\.wav: no such file"):
         builder.record(lost, config)
 

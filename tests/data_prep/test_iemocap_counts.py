@@ -10,7 +10,7 @@ import pytest
 from small_corpora import add_label, wav_of
 
 from configs import iemocap as iemocap_config
-from data_prep import build
+from data_prep import preparation
 from data_prep.corpora import iemocap
 from glam_jax.splits import labels
 
@@ -108,16 +108,16 @@ def tree(tmp_path_factory) -> pathlib.Path:
 
 
 @pytest.fixture(scope="module")
-def turns(tree) -> list[build.Checked]:
+def turns(tree) -> list[preparation.Checked]:
     """All turns as the command has them after its check of the wavs."""
     corpus = iemocap.read(tree)
-    usable, problems, converted = build.check_all(corpus, workers=1)
+    usable, problems, converted = preparation.check_all(corpus, workers=1)
     assert problems == []
     assert converted == {"1000 Hz, 1 channels": 10039}
     return usable
 
 
-def count(turns: list[build.Checked], label_set: str, subset: str, shortest: int):
+def count(turns: list[preparation.Checked], label_set: str, subset: str, shortest: int):
     """Counts the turns of each class of a config that have at least some samples."""
     config = iemocap_config.get_config(subset)
     class_of = {
@@ -128,7 +128,7 @@ def count(turns: list[build.Checked], label_set: str, subset: str, shortest: int
     counts = Counter(
         class_of[turn.utterance.emotion]
         for turn in turns
-        if build.split_of(turn.utterance) in config.tfds_splits
+        if preparation.split_of(turn.utterance) in config.tfds_splits
         and turn.utterance.emotion in class_of
         and turn.num_samples >= shortest
     )
@@ -152,14 +152,16 @@ def test_the_standard_four_classes_are_5531_turns_of_any_length(turns):
 
 
 def test_the_command_knows_the_published_counts_too(turns, capsys):
-    build.warn_of_counts("iemocap", turns)
+    preparation.warn_of_counts("iemocap", turns)
     assert capsys.readouterr().out == ""
 
 
 @pytest.mark.parametrize(("column", "segment"), [(1, 28800), (2, 32000)])
 def test_the_summary_of_the_command_counts_the_same(turns, column, segment):
     words = list(WORDS.values())
-    summary = build.table(build.keep_emotions(turns, words), segment, hop=3199)
+    summary = preparation.table(
+        preparation.keep_emotions(turns, words), segment, hop=3199
+    )
     rows = [line.split() for line in summary.splitlines()]
     long = {(row[0], row[1]): int(row[2]) - int(row[4]) for row in rows[1:-1]}
     words = WORDS | {"total": "all"}
