@@ -12,7 +12,8 @@ import pytest
 from helpers import assert_close_to_largest, reference
 
 from glam_jax import models, torch_weights
-from glam_jax.models import layers, linear, normalization
+from glam_jax.models import layers
+from glam_jax.models.ops import linear, normalization
 
 PARAMETERS = {  # at (26, 57)
     "glam": 904_078,
