@@ -4,10 +4,9 @@ import functools
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
-from glam_jax.models import layers
+from glam_jax.models import layers, ops
 from glam_jax.models.ops import linear, normalization
 
 
@@ -54,7 +53,7 @@ class MultiScale(nn.Module):
         x = norm_relu(linear.Conv(128, (5, 5), name="conv")(x), "norm")
 
         x = nn.relu(self.fuse(x, train))
-        x = x.reshape(x.shape[0], -1).astype(jnp.float32)
+        x = ops.widened(x.reshape(x.shape[0], -1))
         self.sow("intermediates", "embedding", x)
         return linear.Dense(self.num_classes, name="classifier")(x)
 

@@ -1,7 +1,7 @@
 """The blocks and attention layers that the models are made of.
 
 Each computes in the precision of its input. Parameters, the statistics of LayerNorm,
-and softmax are float32 whatever that is.
+and softmax are float32 if that is less precise.
 """
 
 import jax
@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
+from glam_jax.models import ops
 from glam_jax.models.ops import linear, normalization
 
 
@@ -111,8 +112,8 @@ def gelu(x: jax.Array) -> jax.Array:
 
 
 def softmax(x: jax.Array) -> jax.Array:
-    """Softmax over the last axis, computed in float32."""
-    return nn.softmax(x.astype(jnp.float32)).astype(x.dtype)
+    """Softmax over the last axis, computed in at least float32."""
+    return nn.softmax(ops.widened(x)).astype(x.dtype)
 
 
 class MultiHeadAttention(nn.Module):

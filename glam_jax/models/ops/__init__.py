@@ -1,29 +1,29 @@
-"""How layers are computed fast on each platform; what is decided here, in one place.
+"""How layers are computed fast on each platform, and the one place that decides it.
 
-`linear` and `normalization` hold the layers in plain Flax. Below them lie two forms of
-what takes the time: `cpu`, and `lanes` for runs beside each other on a TPU. Elsewhere,
-and for all that is not in these, JAX's own operations are used.
+`linear` and `normalization` hold the layers in plain Flax. Two modules below them hold
+another form of what takes the time: `lanes` for runs side by side on a TPU, `cpu` for
+products on a CPU.
 """
 
 import jax
+import jax.numpy as jnp
 
-# What is traced for one platform is not reused for another: jit knows such a context.
-_platform = jax.make_user_context(None)
-
-
-def traced_for(platform: str):
-    """A context in which the layers are traced for the runs that a device trains."""
-    return _platform(platform)
+from glam_jax import parallel
 
 
 def in_lanes() -> bool:
-    """Whether runs will be laid side by side as channels: within `traced_for("tpu")`.
+    """Whether runs are laid side by side as channels: a TPU trains or evaluates them.
 
-    Only `jax.vmap` over runs, and one gradient, work then.
+    Only first derivatives, in reverse, and `jax.vmap` over runs work then.
     """
-    return _platform.value == "tpu"
+    return parallel.mapped_platform() == "tpu"
 
 
 def on_cpu() -> bool:
-    """Whether to compute as is fast on a CPU; outside of `traced_for`, on JAX's own."""
-    return (_platform.value or jax.default_backend()) == "cpu"
+    """Whether products are computed as is fast on a CPU."""
+    return (parallel.mapped_platform() or jax.default_backend()) == "cpu"
+
+
+def widened(x: jax.Array) -> jax.Array:
+    """x in float32, or as it is where that is as precise."""
+    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
