@@ -10,7 +10,10 @@ from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
+from flax import linen as nn
 from jax import custom_batching, lax
+
+from glam_jax import parallel
 
 LANES = 128
 
@@ -80,6 +83,7 @@ class Convolution:
 
     Sums and concatenations of convolutions of one input are one convolution, of the sum
     or concatenation of their kernels: the input is read, and the result written, once.
+    What is added of the input itself is 1 in a kernel's centre, in the input's precision.
     """
 
     def __init__(self, x: jax.Array, kernel: jax.Array, bias: jax.Array, padding):
@@ -164,3 +168,60 @@ def _convolve(x, kernel, padding):
         feature_group_count=runs // beside,
     )
     return split(y, runs)
+
+
+def normalise(
+    x: jax.Array,
+    scale: jax.Array,
+    bias: jax.Array,
+    guess: jax.Array,
+    axis: str | None,
+    pool: bool,
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Normalises by the batch; relu follows, and a 2x2 maximum may.
+
+    All in one function, for few passes over x: the backward pass keeps x alone, and the
+    maximum is taken before the rest is computed.
+
+    Args:
+      x: (..., channels).
+      scale: (channels,).
+      bias: (channels,).
+      guess: (channels,) of about the mean.
+      axis: The name of the mapped axis that the batch is split over, None for none.
+      pool: Whether the maximum follows.
+
+    Returns:
+      The result, and mean and (biased) variance of the global batch.
+    """
+
+    def together(x, scale, bias, guess):
+        mean, var = _moments(x.astype(jnp.float32), guess, axis)
+        if pool:
+            sign = jnp.where(scale < 0, -1, 1).astype(x.dtype)
+            x = _max_pool(x * sign) * sign
+        y = (x.astype(jnp.float32) - mean) * (lax.rsqrt(var + 1e-5) * scale) + bias
+        return nn.relu(y).astype(x.dtype), mean, var
+
+    return differentiable(as_channels(together))(x, scale, bias, guess)
+
+
+def _moments(x, guess, axis):
+    """Mean and variance of the global batch, in one pass.
+
+    From the difference to about the mean, whose squares lose few digits.
+    """
+    batch = tuple(range(x.ndim - 1))
+    x = x - guess
+    mean, square = parallel.mean((x.mean(batch), jnp.square(x).mean(batch)), axis)
+    return mean + guess, jnp.maximum(square - jnp.square(mean), 0)
+
+
+def _max_pool(x):
+    """`normalization.max_pool` by steps of two, which a TPU's layout takes better."""
+    height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
+    largest = x[:, :height:2, :width:2]
+    for row, column in ((0, 1), (1, 0), (1, 1)):
+        candidate = x[:, row:height:2, column:width:2]
+        largest = jnp.where(candidate > largest, candidate, largest)
+    return largest

@@ -34,9 +34,9 @@ def symmetric_uniform(bound: float) -> Callable:
 class Conv(nn.Module):
     """2-D convolution with bias, of stride 1.
 
-    (batch, height, width, channels) -> (batch, height, width, features). For a TPU the
-    result may be `lanes.Convolution`, to which the input can be added, which
-    `concatenate` joins with others, and which a norm takes.
+    (batch, height, width, channels) -> (batch, height, width, features). For runs on a
+    TPU it is `lanes.Convolution`: the input can be added to it, `concatenate` joins it
+    with others, and `jnp.asarray` computes it.
 
     Attributes:
       features: The number of output channels.

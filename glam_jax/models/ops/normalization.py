@@ -37,17 +37,17 @@ class BatchNormReLU(nn.Module):
         running_var = self.variable("batch_stats", "var", jnp.ones, (channels,))
         if not train or self.is_initializing():
             mean, var = running_mean.value, running_var.value
-            return _normalise(x, mean, var, scale, bias, self.pool)
-
-        moments = _moments_in_one_pass if ops.in_lanes() else _moments
-
-        def by_batch(x, scale, bias, guess):
-            mean, var = moments(ops.widened(x), guess, self.axis)
-            return _normalise(x, mean, var, scale, bias, self.pool), mean, var
-
+            return self._normalise(x, mean, var, scale, bias)
         if ops.in_lanes():
-            by_batch = lanes.differentiable(lanes.as_channels(by_batch))
-        y, mean, var = by_batch(x, scale, bias, running_mean.value)
+            y, mean, var = lanes.normalise(
+                x, scale, bias, running_mean.value, self.axis, self.pool
+            )
+        else:
+            batch = tuple(range(x.ndim - 1))
+            wide = ops.widened(x)
+            mean = parallel.mean(wide.mean(batch), self.axis)
+            var = parallel.mean(jnp.square(wide - mean).mean(batch), self.axis)
+            y = self._normalise(x, mean, var, scale, bias)
         devices = 1 if self.axis is None else lax.axis_size(self.axis)
         count = x.size // channels * devices
         unbiased = var * count / (count - 1)
@@ -55,30 +55,10 @@ class BatchNormReLU(nn.Module):
         running_var.value = 0.9 * running_var.value + 0.1 * unbiased
         return y
 
-
-def _moments(x, guess, axis):
-    """Mean and (biased) variance of the global batch."""
-    del guess
-    batch = tuple(range(x.ndim - 1))
-    mean = parallel.mean(x.mean(batch), axis)
-    return mean, parallel.mean(jnp.square(x - mean).mean(batch), axis)
-
-
-def _moments_in_one_pass(x, guess, axis):
-    """The same from the difference to about the mean, whose squares lose few digits."""
-    batch = tuple(range(x.ndim - 1))
-    x = x - guess
-    mean, square = parallel.mean((x.mean(batch), jnp.square(x).mean(batch)), axis)
-    return mean + guess, jnp.maximum(square - jnp.square(mean), 0)
-
-
-def _normalise(x, mean, var, scale, bias, pool):
-    """In few passes over x: what the maximum drops is not normalised."""
-    if pool:
-        sign = jnp.where(scale < 0, -1, 1).astype(x.dtype)
-        x = max_pool(x * sign) * sign
-    y = (ops.widened(x) - mean) * (lax.rsqrt(var + 1e-5) * scale) + bias
-    return nn.relu(y).astype(x.dtype)
+    def _normalise(self, x, mean, var, scale, bias):
+        y = (ops.widened(x) - mean) * (lax.rsqrt(var + 1e-5) * scale) + bias
+        y = nn.relu(y)
+        return (max_pool(y) if self.pool else y).astype(x.dtype)
 
 
 def max_pool(x: jax.Array) -> jax.Array:
@@ -88,9 +68,13 @@ def max_pool(x: jax.Array) -> jax.Array:
     of `jnp.max` or `jnp.maximum` asks where the input equals the maximum, which loses
     gradients when XLA computes the input anew in another fusion and rounds otherwise.
     """
-    height, width = x.shape[1] // 2 * 2, x.shape[2] // 2 * 2
-    largest = x[:, :height:2, :width:2]
-    for row, column in ((0, 1), (1, 0), (1, 1)):
-        candidate = x[:, row:height:2, column:width:2]
-        largest = jnp.where(candidate > largest, candidate, largest)
-    return largest
+    batch, height, width, channels = x.shape
+    height, width = height // 2, width // 2
+    windows = x[:, : 2 * height, : 2 * width]
+    windows = windows.reshape(batch, height, 2, width, 2, channels)
+    rows = _larger(windows[:, :, 0], windows[:, :, 1])
+    return _larger(rows[:, :, :, 0], rows[:, :, :, 1])
+
+
+def _larger(first: jax.Array, second: jax.Array) -> jax.Array:
+    return jnp.where(second > first, second, first)
