@@ -60,8 +60,10 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
         workdir_lib.claim(folder, config)
         if report := complete(folder):
             return report
-    with _hold(folder):
-        return _train_and_evaluate(config, folder)
+    dataset = input_pipeline.load(config)
+    all_runs = runs_lib.plan(config, dataset)
+    with _hold(folder):  # not before: what is refused leaves no folder
+        return _train_and_evaluate(config, dataset, all_runs, folder)
 
 
 @contextlib.contextmanager
@@ -80,10 +82,11 @@ def _hold(folder: pathlib.Path) -> Iterator[None]:
 
 
 def _train_and_evaluate(
-    config: ml_collections.ConfigDict, folder: pathlib.Path
+    config: ml_collections.ConfigDict,
+    dataset: input_pipeline.Dataset,
+    all_runs: list[runs_lib.Run],
+    folder: pathlib.Path,
 ) -> dict:
-    dataset = input_pipeline.load(config)
-    all_runs = runs_lib.plan(config, dataset)
     workdir_lib.claim(folder, config)
     split_table = runs_lib.split_table(all_runs, dataset)
     workdir_lib.keep_splits(folder, split_table)
@@ -325,8 +328,8 @@ def save_due(
     if due:
         states = program_lib.fetch(program, state)
         for k, member, row in due:
-            rows = outputs.metrics.of_run(member.run.number)
-            notes = {"metrics": results.digest(rows)}
+            so_far = outputs.metrics.of_run(member.run.number)
+            notes = {"metrics": results.digest(so_far)}
             checkpoint.save(member.checkpoints, states[k], row, notes)
 
 

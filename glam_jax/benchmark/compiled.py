@@ -16,11 +16,12 @@ import ml_collections
 import numpy as np
 from jax.experimental import topologies
 
-from glam_jax import models, parallel, steps
+from glam_jax import parallel, steps
 from glam_jax.benchmark.rows import SHORT_NAMES, Row
 
 SEGMENTS = 4096  # resident; a step gathers a few of them
 SEGMENTS_PER_STEP = 32  # to which the metrics of a run and step are scaled
+STEPS_PER_EPOCH = SEGMENTS // SEGMENTS_PER_STEP
 
 # Collective operations as HLO and StableHLO write them.
 COLLECTIVE = re.compile(
@@ -161,11 +162,8 @@ def mapped_step(
     num_classes: int = 4,
 ) -> tuple[Callable, list]:
     """The step as `parallel.Layout` maps it over a mesh, and its arguments' shapes."""
-    model = models.create_model(config.model, num_classes)
-    optimizer = steps.create_optimizer(config)
-    step = functools.partial(
-        steps.train_step, config, model.clone(batch_axis=axis), optimizer
-    )
+    setup = steps.create_setup(config, num_classes, axis)
+    step = functools.partial(steps.train_step, setup)
     over_runs = parallel.over_runs(step, (False, True, False, False), platform)
 
     def on_device(*arguments):
@@ -198,7 +196,7 @@ def mapped_step(
 
     parts = mesh.size if axis else 1
     state = jax.eval_shape(
-        lambda: steps.create_state(model, optimizer, feature_shape, jnp.int32(0))
+        lambda: steps.create_state(setup, feature_shape, jnp.int32(0))
     )
     data = steps.Data(
         features=array((SEGMENTS, *feature_shape), np.float32),
@@ -208,6 +206,7 @@ def mapped_step(
     window = steps.Window(
         seed=array(()),
         class_weights=array((num_classes,), np.float32),
+        mixing_weights=array((STEPS_PER_EPOCH,), np.float32),
         epoch_start=array(()),
         start=array(()),
         stop=array(()),

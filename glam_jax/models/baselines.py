@@ -4,7 +4,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from glam_jax.models import layers, linear, normalization
+from glam_jax.models import layers, ops
+from glam_jax.models.ops import linear, normalization
 
 
 class Baseline(nn.Module):
@@ -31,14 +32,13 @@ class Baseline(nn.Module):
         """
         layers.check_shape(x, (3 if join == 1 else 5, 5), type(self).__name__)
 
-        def norm_relu(x, name):
-            return nn.relu(
-                normalization.BatchNorm(self.batch_axis, name=name)(x, train)
-            )
+        def norm_relu(x, name, pool=False):
+            norm = normalization.BatchNormReLU(self.batch_axis, pool, name=name)
+            return norm(x, train)
 
-        def conv(x, features, number):
+        def conv(x, features, number, pool=False):
             x = linear.Conv(features, (3, 3), name=f"conv{number}")(x)
-            return norm_relu(x, f"norm{number}")
+            return norm_relu(x, f"norm{number}", pool)
 
         x = x[..., None]
         along_frequency = linear.Conv(
@@ -54,8 +54,8 @@ class Baseline(nn.Module):
             ],
             axis=join,
         )
-        x = normalization.max_pool(conv(x, 32, 2))
-        x = normalization.max_pool(conv(x, 48, 3))
+        x = conv(x, 32, 2, pool=True)
+        x = conv(x, 48, 3, pool=True)
         return conv(conv(x, 64, 4), 80, 5)
 
 
@@ -66,7 +66,7 @@ class APCNN(Baseline):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         """(batch, frequency, time) -> logits, (batch, num_classes)."""
         x = self.trunk(x, train, first_channels=8, join=3)
-        x = x.astype(jnp.float32)
+        x = ops.widened(x)
         self.sow("intermediates", "embedding", x.mean((1, 2)))
         top_down = nn.softmax(linear.Dense(self.num_classes, name="top_down")(x))
         bottom_up = linear.Dense(1, name="bottom_up")(x)
@@ -81,7 +81,7 @@ class MHCNN(Baseline):
         """(batch, frequency, time) -> logits, (batch, num_classes)."""
         x = self.trunk(x, train, first_channels=8, join=3)
         x = layers.MultiHeadAttention(name="attention")(x)
-        x = nn.relu(x.astype(jnp.float32)).mean((1, 2))  # (batch, 64)
+        x = nn.relu(ops.widened(x)).mean((1, 2))  # (batch, 64)
         self.sow("intermediates", "embedding", x)
         return linear.Dense(self.num_classes, name="classifier")(x)
 
@@ -100,6 +100,6 @@ class AACNN(Baseline):
         """(batch, frequency, time) -> logits, (batch, num_classes)."""
         x = self.trunk(x, train, first_channels=16, join=1)
         x = nn.relu(layers.AreaAttention(self.dropout_rate, self.batch_axis)(x, train))
-        x = x.reshape(x.shape[0], -1).astype(jnp.float32)  # position-major
+        x = ops.widened(x.reshape(x.shape[0], -1))  # position-major
         self.sow("intermediates", "embedding", x)
         return linear.Dense(self.num_classes, name="classifier")(x)

@@ -4,10 +4,10 @@ import functools
 from collections.abc import Callable
 
 import jax
-import jax.numpy as jnp
 from flax import linen as nn
 
-from glam_jax.models import layers, linear, normalization
+from glam_jax.models import layers, ops
+from glam_jax.models.ops import linear, normalization
 
 
 class MultiScale(nn.Module):
@@ -31,8 +31,7 @@ class MultiScale(nn.Module):
         layers.check_shape(x, (2, 4), type(self).__name__)
 
         def norm_relu(x, name):
-            norm = normalization.BatchNorm(self.batch_axis, relu=True, name=name)
-            return norm(x, train)
+            return normalization.BatchNormReLU(self.batch_axis, name=name)(x, train)
 
         def block(x, name, pool=False):
             return self.block(self.batch_axis, pool, name=name)(x, train)
@@ -41,9 +40,12 @@ class MultiScale(nn.Module):
         x = x[..., None]
         along_frequency = linear.Conv(16, (size, 1), name="frequency_conv")(x)
         along_time = linear.Conv(16, (1, size), name="time_conv")(x)
-        x = linear.stack_rows(  # (batch, 2 frequency, time, 16)
-            norm_relu(along_frequency, "frequency_norm"),
-            norm_relu(along_time, "time_norm"),
+        x = linear.concatenate(  # (batch, 2 frequency, time, 16)
+            [
+                norm_relu(along_frequency, "frequency_norm"),
+                norm_relu(along_time, "time_norm"),
+            ],
+            axis=1,
         )
         x = block(x, "block1", pool=True)  # (batch, frequency, time/2, 32)
         x = block(x, "block2", pool=True)  # (batch, frequency/2, time/4, 64)
@@ -51,7 +53,7 @@ class MultiScale(nn.Module):
         x = norm_relu(linear.Conv(128, (5, 5), name="conv")(x), "norm")
 
         x = nn.relu(self.fuse(x, train))
-        x = x.reshape(x.shape[0], -1).astype(jnp.float32)
+        x = ops.widened(x.reshape(x.shape[0], -1))
         self.sow("intermediates", "embedding", x)
         return linear.Dense(self.num_classes, name="classifier")(x)
 

@@ -1,7 +1,7 @@
 """The blocks and attention layers that the models are made of.
 
 Each computes in the precision of its input. Parameters, the statistics of LayerNorm,
-and softmax are float32 whatever that is.
+and softmax are float32 if that is less precise.
 """
 
 import jax
@@ -9,7 +9,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from glam_jax.models import linear, normalization
+from glam_jax.models import ops
+from glam_jax.models.ops import linear, normalization
 
 
 def check_shape(x: jax.Array, smallest: tuple[int, int], model: str) -> None:
@@ -40,12 +41,14 @@ class MultiScaleBlock(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         channels = x.shape[-1]
-        fine = linear.Conv(channels, (3, 3), name="conv3").weights(x)
-        coarse = linear.Conv(channels, (5, 5), name="conv5").weights(x)
-        y = linear.convolve_scales(x, fine, coarse, self.residual)
-        return normalization.BatchNorm(
-            self.batch_axis, relu=True, pool=self.pool, name="norm"
-        )(y, train)
+        conv3 = linear.Conv(channels, (3, 3), name="conv3")
+        conv5 = linear.Conv(channels, (5, 5), name="conv5")
+        if self.residual:
+            y = linear.concatenate([conv3(x) + x, conv5(x) + x])
+        else:
+            y = linear.concatenate([conv3(x), conv5(x)])
+        norm = normalization.BatchNormReLU(self.batch_axis, self.pool, name="norm")
+        return norm(y, train)
 
 
 class SingleScaleBlock(nn.Module):
@@ -59,11 +62,10 @@ class SingleScaleBlock(nn.Module):
 
     @nn.compact
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        y = linear.Conv(2 * x.shape[-1], (3, 3), name="conv3")(x)
-        y = linear.add_twice(y, x)
-        return normalization.BatchNorm(
-            self.batch_axis, relu=True, pool=self.pool, name="norm"
-        )(y, train)
+        conv3 = linear.Conv(2 * x.shape[-1], (3, 3), name="conv3")
+        y = conv3(x) + linear.concatenate([x, x])
+        norm = normalization.BatchNormReLU(self.batch_axis, self.pool, name="norm")
+        return norm(y, train)
 
 
 class GlobalAwareBlock(nn.Module):
@@ -110,8 +112,8 @@ def gelu(x: jax.Array) -> jax.Array:
 
 
 def softmax(x: jax.Array) -> jax.Array:
-    """Softmax over the last axis, computed in float32."""
-    return nn.softmax(x.astype(jnp.float32)).astype(x.dtype)
+    """Softmax over the last axis, computed in at least float32."""
+    return nn.softmax(ops.widened(x)).astype(x.dtype)
 
 
 class MultiHeadAttention(nn.Module):
