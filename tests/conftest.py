@@ -16,7 +16,14 @@ jax.config.update("jax_num_cpu_devices", int(os.environ.get("NUM_DEVICES", 4)))
 
 # Shapes and types are checked in the tests, at every call.
 jaxtyping.install_import_hook(
-    ["glam_jax.steps", "glam_jax.feeds", "glam_jax.runs"], "beartype.beartype"
+    [
+        "glam_jax.steps",
+        "glam_jax.feeds",
+        "glam_jax.models.glam",
+        "glam_jax.models.baselines",
+        "glam_jax.models.layers",
+    ],
+    "beartype.beartype",
 )
 
 from helpers import prepare, shorten  # noqa: E402

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Array, ArrayLike, Float
 
 from glam_jax.models import layers, ops
 from glam_jax.models.ops import linear, normalization
@@ -12,23 +13,27 @@ class Baseline(nn.Module):
     """The trunk: two first convolutions, then four of 3x3.
 
     Attributes:
-      num_classes: emotions told apart.
-      batch_axis: name of the mapped axis that the batch is split over, None for none.
+      num_classes: Emotions told apart.
+      batch_axis: Name of the mapped axis that the batch is split over, None for none.
     """
 
     num_classes: int = 4
     batch_axis: str | None = None
 
     def trunk(
-        self, x: jax.Array, train: bool, first_channels: int, join: int
+        self,
+        x: Float[ArrayLike, "batch frequency time"],
+        train: bool,
+        first_channels: int,
+        join: int,
     ) -> jax.Array:
         """(batch, frequency, time) -> (batch, height, width, 80).
 
         Args:
-          x: segments.
-          train: whether to normalise by the batch.
-          first_channels: of each of the two first convolutions.
-          join: the axis along which their outputs, with channels last, are joined.
+          x: Segments.
+          train: Whether to normalise by the batch.
+          first_channels: Of each of the two first convolutions.
+          join: The axis along which their outputs, with channels last, are joined.
         """
         layers.check_shape(x, (3 if join == 1 else 5, 5), type(self).__name__)
 
@@ -40,7 +45,7 @@ class Baseline(nn.Module):
             x = linear.Conv(features, (3, 3), name=f"conv{number}")(x)
             return norm_relu(x, f"norm{number}", pool)
 
-        x = x[..., None]
+        x = jnp.asarray(x)[..., None]
         along_frequency = linear.Conv(
             first_channels, (10, 2), ((4, 4), (0, 0)), name="frequency_conv"
         )(x)
@@ -63,7 +68,9 @@ class APCNN(Baseline):
     """Attention pooling (Li et al. 2018): a map of each class, weighed by position."""
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(
+        self, x: Float[ArrayLike, "batch frequency time"], train: bool
+    ) -> Float[Array, "batch {self.num_classes}"]:
         """(batch, frequency, time) -> logits, (batch, num_classes)."""
         x = self.trunk(x, train, first_channels=8, join=3)
         x = ops.widened(x)
@@ -77,7 +84,9 @@ class MHCNN(Baseline):
     """Multi-head attention, averaged over heads and positions (Xu et al. 2020)."""
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(
+        self, x: Float[ArrayLike, "batch frequency time"], train: bool
+    ) -> Float[Array, "batch {self.num_classes}"]:
         """(batch, frequency, time) -> logits, (batch, num_classes)."""
         x = self.trunk(x, train, first_channels=8, join=3)
         x = layers.MultiHeadAttention(name="attention")(x)
@@ -90,13 +99,15 @@ class AACNN(Baseline):
     """Area attention (Xu et al. 2021).
 
     Attributes:
-      dropout_rate: of the attention's weights.
+      dropout_rate: Of the attention's weights.
     """
 
     dropout_rate: float = 0.5
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(
+        self, x: Float[ArrayLike, "batch frequency time"], train: bool
+    ) -> Float[Array, "batch {self.num_classes}"]:
         """(batch, frequency, time) -> logits, (batch, num_classes)."""
         x = self.trunk(x, train, first_channels=16, join=1)
         x = nn.relu(layers.AreaAttention(self.dropout_rate, self.batch_axis)(x, train))
