@@ -47,6 +47,7 @@ def test_evaluation_logits_are_the_references(name):
     with jax.enable_x64(precise):
         x = golden["inputs"].astype(np.float64 if precise else np.float32)
         logits = models.create_model(name).apply(variables, x, train=False)
+        logits = np.asarray(logits)
     assert logits.dtype == x.dtype
     assert_close_to_largest(logits, golden["logits_eval"], 1e-4)
 
