@@ -72,7 +72,9 @@ def save(
     step = int(state.step)
     if manager.latest_step() == step:  # stopped before another step
         return
-    items = {name: ocp.args.StandardSave(x) for name, x in _items(state).items()}
+    items: dict[str, ocp.args.CheckpointArgs] = {
+        name: ocp.args.StandardSave(x) for name, x in _items(state).items()
+    }
     items[NOTES] = ocp.args.JsonSave(notes | {"sha256": weights.digest(_items(state))})
     manager.save(step, args=ocp.args.Composite(**items), metrics=row)
     if jax.process_count() > 1:  # the barriers of two runs' saves would meet
@@ -100,7 +102,7 @@ def restore(
       Damaged: When it is not what was saved.
     """
     path = pathlib.Path(manager.directory) / str(step)
-    items = {
+    items: dict[str, ocp.args.CheckpointArgs] = {
         name: ocp.args.StandardRestore(jax.tree.map(weights.zeros, x))
         for name, x in _items(like).items()
     }

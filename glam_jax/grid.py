@@ -136,7 +136,7 @@ def cells(
 
 
 def _parts(table: Table, tfds_splits: tuple[str, ...]) -> list[tuple[str, ...]]:
-    each = [(split,) for split in tfds_splits]
+    each: list[tuple[str, ...]] = [(split,) for split in tfds_splits]
     if not table.every_part:
         return each[:1]
     return list(dict.fromkeys([*each, tuple(tfds_splits)]))

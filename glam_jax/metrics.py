@@ -1,6 +1,7 @@
 """Utterance predictions -> WA, UA, macro F1, weighted F1, in percent."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import scipy.stats
@@ -127,7 +128,7 @@ def test_train_ratio(runs: Sequence[Mapping[str, int]]) -> float:
 
 def paired_difference(
     ours: Sequence[float], theirs: Sequence[float], test_train_ratio: float
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """Compares two models by runs on the same splits: a corrected resampled t-test.
 
     The error of the mean is that of Nadeau & Bengio (2003), since runs share data.

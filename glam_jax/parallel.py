@@ -75,7 +75,7 @@ def use_cpu_cores(count: int | None = None) -> None:
         JAX_NUM_CPU_DEVICES.
     """
     if count is None:
-        if jax.config.jax_num_cpu_devices > 0:
+        if jax.config.values["jax_num_cpu_devices"] > 0:
             return
         count = 2 ** int(math.log2(min(joblib.cpu_count(), MOST_CPU_DEVICES)))
     jax.config.update("jax_num_cpu_devices", count)
@@ -88,7 +88,7 @@ def use_compilation_cache() -> None:
 
     JAX_COMPILATION_CACHE_DIR names another, JAX_ENABLE_COMPILATION_CACHE=0 keeps none.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         caches = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
         try:
             folder = caches.expanduser() / "glam_jax" / "compiled"
@@ -100,7 +100,7 @@ def use_compilation_cache() -> None:
 
 def use_single_precision() -> None:
     """Switches JAX_ENABLE_X64 off, with a word: numbers here are 32 bits wide."""
-    if jax.config.jax_enable_x64:
+    if jax.config.values["jax_enable_x64"]:
         print("JAX_ENABLE_X64 is switched off: glam_jax computes with 32 bits.")
         jax.config.update("jax_enable_x64", False)
 

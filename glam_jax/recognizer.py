@@ -174,9 +174,8 @@ def logits_and_embedding(
       variables: {'params', 'batch_stats'}.
       x: (segments, frequency, time) in the precision to compute in.
     """
-    logits, collected = model.apply(
-        variables, x, train=False, mutable=["intermediates"]
-    )
+    applied: Any = model.apply(variables, x, train=False, mutable=["intermediates"])
+    logits, collected = applied
     sown = collected.get("intermediates", {}).get("embedding")
     embedding = None if sown is None else sown[0].astype(jnp.float32)
     return logits.astype(jnp.float32), embedding

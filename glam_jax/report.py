@@ -75,7 +75,7 @@ def summarise(config: dict, outputs: workdir.Workdir, class_names: list[str]) ->
             row = metrics.selected(rows, selection)
             run[name] = {key: row[key] for key in ("epoch", *metrics.NAMES)}
         runs.append(run)
-    pooled = sum(matrices)
+    pooled = np.sum(matrices, axis=0)
     ratio = metrics.test_train_ratio(runs)
     return {
         "corpus": config["corpus"],

@@ -28,6 +28,7 @@ at one OUT at once: each training belongs to one of them.
 import pathlib
 import re
 from collections.abc import Callable
+from typing import Any
 
 import ml_collections
 from absl import app, flags, logging
@@ -78,7 +79,7 @@ def config_maker(table: grid.Table) -> Callable[[str], ml_collections.ConfigDict
     def make(options: str) -> ml_collections.ConfigDict:
         words = ",".join(filter(None, [argument, options]))
         try:
-            config = flag.parser.parse(f"{file}:{words}" if words else file)
+            config: Any = flag.parser.parse(f"{file}:{words}" if words else file)
         except (TypeError, ValueError) as error:
             reason = str(error).strip().splitlines()[-1]
             raise ValueError(

@@ -1,7 +1,7 @@
 """What runs on the devices: the training state, the step, and the evaluation."""
 
 import dataclasses
-from typing import Any, no_type_check
+from typing import Any
 
 import flax
 import jax
@@ -47,9 +47,12 @@ def create_setup(
     )
 
 
-@no_type_check  # JAX fills it with more than arrays: shapes, axes, shardings
-@flax.struct.dataclass
-class TrainState:
+# An array, on the host or on devices; or what JAX puts in its place: a tracer, a shape,
+# an axis, a sharding.
+Leaf = Any
+
+
+class TrainState(flax.struct.PyTreeNode):
     """All that a training step changes.
 
     Attributes:
@@ -60,16 +63,14 @@ class TrainState:
       loss_sum: Sum of the losses of the current epoch's steps.
     """
 
-    step: jax.Array
+    step: Leaf
     params: Any
     batch_stats: Any
     opt_state: Any
-    loss_sum: jax.Array
+    loss_sum: Leaf
 
 
-@no_type_check
-@flax.struct.dataclass
-class Data:
+class Data(flax.struct.PyTreeNode):
     """Segments on a device.
 
     Attributes:
@@ -78,14 +79,12 @@ class Data:
       labels: (segments,) int32, the class of a segment.
     """
 
-    features: jax.Array
-    utterance: jax.Array
-    labels: jax.Array
+    features: Leaf
+    utterance: Leaf
+    labels: Leaf
 
 
-@no_type_check
-@flax.struct.dataclass
-class Window:
+class Window(flax.struct.PyTreeNode):
     """The steps of a run to train in one call.
 
     Attributes:
@@ -99,13 +98,13 @@ class Window:
       steps_per_epoch: Steps in an epoch of the run.
     """
 
-    seed: jax.Array
-    class_weights: jax.Array
-    mixing_weights: jax.Array
-    epoch_start: jax.Array
-    start: jax.Array
-    stop: jax.Array
-    steps_per_epoch: jax.Array
+    seed: Leaf
+    class_weights: Leaf
+    mixing_weights: Leaf
+    epoch_start: Leaf
+    start: Leaf
+    stop: Leaf
+    steps_per_epoch: Leaf
 
 
 DTYPES = ("float32", "bfloat16")
@@ -125,9 +124,9 @@ def create_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransfo
 
 def learning_rate(
     config: ml_collections.ConfigDict,
-    step: Int[ArrayLike, ""],
-    steps_per_epoch: Int[ArrayLike, ""],
-) -> Float[ArrayLike, ""]:
+    step: Int[Array, ""] | int,
+    steps_per_epoch: Int[Array, ""] | int,
+) -> Float[Array, ""]:
     """The rate of a step, counted from 0.
 
     `exp` multiplies it by `learning_rate_decay` after each epoch, `step` after each
@@ -338,7 +337,7 @@ def evaluate(
     def body(i, logit_sums):
         batch = lax.dynamic_slice_in_dim(segments, i * batch_size, batch_size)
         x = data.features[batch].astype(setup.config.dtype)
-        logits = setup.model.apply(variables, x, train=False)
+        logits: Any = setup.model.apply(variables, x, train=False)
         logits = jnp.where(batch[:, None] >= 0, logits, 0)
         return logit_sums.at[data.utterance[batch]].add(logits)
 

@@ -3,8 +3,8 @@
 import difflib
 import math
 import pkgutil
-from collections.abc import Mapping
-from typing import Any
+
+import ml_collections
 
 from data_prep import corpora, features
 from glam_jax import models, splits
@@ -47,7 +47,7 @@ NUMBERS = {
 }
 
 
-def check(config: Mapping[str, Any]) -> None:
+def check(config: ml_collections.ConfigDict) -> None:
     """Raises ValueError for a value that no training can have, by its field.
 
     A network or features of one's own are imported.

@@ -8,7 +8,7 @@ import functools
 import importlib.util
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -103,7 +103,7 @@ def tpu_rows(
         recipe = config.copy_and_resolve_references()
         recipe.dtype = dtype
         name = SHORT_NAMES[dtype]
-        cases = [
+        cases: list[tuple[str, list[jax.Device], str | None, int, int]] = [
             (f"{name},runs={count}", devices[:1], None, count, config.batch_size)
             for count in runs
         ]
@@ -160,7 +160,7 @@ def mapped_step(
     platform: str,
     feature_shape: tuple[int, int],
     num_classes: int = 4,
-) -> tuple[Callable, list]:
+) -> tuple[jax.stages.Wrapped, list]:
     """The step as `parallel.Layout` maps it over a mesh, and its arguments' shapes."""
     setup = steps.create_setup(config, num_classes, axis)
     step = functools.partial(steps.train_step, setup)
@@ -231,15 +231,16 @@ def _metrics(
       chips: that run the program.
       run_steps: of 32 segments, done by one call on all chips.
     """
-    cost = compiled.cost_analysis()
+    cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
+    text = compiled.as_text()
+    assert cost and memory and text  # the compiler for TPUs gives them all
     flops, accessed = cost["flops"], cost["bytes accessed"]
     seconds = max(flops / chip.flops, accessed / chip.bandwidth)
-    peak = compiled.memory_analysis().peak_memory_in_bytes
     return [
         ("flops_per_run_step", flops * chips / run_steps, "FLOP"),
         ("bytes_per_run_step", accessed * chips / run_steps, "B"),
-        ("peak_memory_mb", peak / 1e6, "MB"),
-        ("collectives", len(COLLECTIVE.findall(compiled.as_text())), ""),
+        ("peak_memory_mb", memory.peak_memory_in_bytes / 1e6, "MB"),
+        ("collectives", len(COLLECTIVE.findall(text)), ""),
         ("roofline_ms_per_run_step", 1e3 * seconds / run_steps, "ms"),
     ]
 

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ class Protocol:
     keeps_short: bool
     selection: str
     folds: Callable[[Groups, int], dict[str, np.ndarray]]
-    split: Callable[[Groups, int, np.ndarray | None], Split]
+    split: Callable[[Groups, int, Any], Split]
     never_shared: tuple[str, ...] = ()
 
 
@@ -123,7 +124,7 @@ def _draw(
     return train, np.setdiff1d(everyone, train), random
 
 
-def hold_out(groups: Groups, seed: int, test: np.ndarray | None) -> Split:
+def hold_out(groups: Groups, seed: int, test: np.ndarray) -> Split:
     """Trains on all but the fold, and but those who talk with a speaker of the fold.
 
     An utterance that shares a dialogue with a held-out speaker neither trains nor

@@ -4,6 +4,7 @@ Each computes in the precision of its input; parameters are float32.
 """
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -68,10 +69,8 @@ class Conv(nn.Module):
         )
 
 
-def concatenate(
-    parts: Sequence[jax.Array | lanes.Convolution], axis: int = -1
-) -> jax.Array | lanes.Convolution:
-    """`jnp.concatenate`, also of what `Conv` gives."""
+def concatenate(parts: Sequence[Any], axis: int = -1) -> Any:
+    """`jnp.concatenate`, also of what `Conv` gives; of that it gives the same kind."""
     if ops.in_lanes():
         return lanes.concatenate(parts, axis)
     return jnp.concatenate(parts, axis)
