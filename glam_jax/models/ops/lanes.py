@@ -226,7 +226,7 @@ def _normalise_backward(axis, pool, residuals, cotangents):
         means = scale_gradient / count, bias_gradient / count
         along, constant = parallel.mean(means, axis)
         if pool:
-            cotangent = _spread(cotangent, *place, x.shape)
+            cotangent = _spread(cotangent, place[0], x.shape)
         gradient = cotangent.astype(jnp.float32) - constant - normal(x) * along
         x_gradient = (gradient * (deviation * scale)).astype(x.dtype)
         return x_gradient, scale_gradient, bias_gradient
