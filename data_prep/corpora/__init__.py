@@ -49,10 +49,14 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """What a reader found: utterances sorted by id, and what it could not use."""
+    """What a reader found: utterances sorted by id, and what it could not use.
+
+    `warnings` are sentences about what is odd and loses nothing that is there.
+    """
 
     utterances: list[Utterance]
     problems: list[Problem]
+    warnings: tuple[str, ...] = ()
 
 
 def existing_folder(source: str | pathlib.Path) -> pathlib.Path:
