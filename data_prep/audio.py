@@ -17,7 +17,7 @@ from data_prep import containers, features
 CONTAINERS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "HTK")
 CONTAINERS += ("FLAC", "OGG", "MP3")
 _BLOCK = 1 << 16  # frames that are decoded at once
-_LOWEST_RATE, _HIGHEST_RATE = 4_000, 400_000  # Hz
+_LOWEST_RATE, _HIGHEST_RATE = 1_000, 400_000  # Hz
 _MOST_CHANNELS = 64
 _MOST_HOURS = 24
 _HIGHEST_PEAK = 2.0**32  # above the integers of any file; features overflow at 1e16

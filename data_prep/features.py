@@ -17,6 +17,7 @@ from data_prep import names
 
 SAMPLE_RATE = 16000
 VERSION = 1  # raised when the values of a kind change
+_SEGMENTS_AT_ONCE = 64  # with a short hop, a block has thousands of them
 
 # Of the kinds with centred frames, the ends padded: librosa's.
 _MFCC_N_FFT, _MFCC_HOP = 2048, 512
@@ -86,7 +87,9 @@ def segments_of(
         skip = max(0, skip - len(block))
         if found := count(len(rest), length, hop):
             is_short = False
-            yield segment(rest[: (found - 1) * hop + length], length, hop)
+            for first in range(0, found, _SEGMENTS_AT_ONCE):
+                last = min(first + _SEGMENTS_AT_ONCE, found) - 1
+                yield segment(rest[first * hop : last * hop + length], length, hop)
             skip += max(0, found * hop - len(rest))  # more than a block, if hop is long
             rest = rest[found * hop :]
     if is_short:

@@ -221,14 +221,14 @@ def keep_emotions(usable: list[Checked], emotions: Sequence[str]) -> list[Checke
     return [r for r in usable if r.utterance.emotion in (emotions or found)]
 
 
-def warn_of_counts(name: str, corpus: Corpus, usable: list[Checked]) -> None:
-    """Warns of what the reader found odd, and of counts that are not the published."""
-    differences = CORPORA[name].count_differences(
+def warn_of_counts(corpus: str, usable: list[Checked]) -> None:
+    """Warns where the counts of a corpus are not the published ones."""
+    differences = CORPORA[corpus].count_differences(
         (r.utterance.kind, r.utterance.emotion, r.num_samples / features.SAMPLE_RATE)
         for r in usable
     )
-    for difference in [*corpus.warnings, *differences]:
-        print(f"warning: {text.printable(difference)}")
+    for difference in differences:
+        print(f"warning: {difference}")
 
 
 def prepare(
@@ -274,7 +274,9 @@ def prepare(
     left_out = refuse_or_list(problems, skip_bad)
     if not usable:
         raise ValueError("nothing was written: no recording is left.")
-    warn_of_counts(data_set.corpus, corpus, usable)
+    for warning in corpus.warnings:
+        print(f"warning: {text.printable(warning)}")
+    warn_of_counts(data_set.corpus, usable)
     usable = keep_emotions(usable, data_set.emotions)
     notes = {
         SUMMARY: table(usable, data_set.segment, data_set.hop),
