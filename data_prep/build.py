@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import joblib
 from absl import app, flags, logging
 
-from data_prep import features, preparation, records
+from data_prep import features, preparation, records, text
 
 if TYPE_CHECKING:
     import apache_beam
@@ -135,7 +135,8 @@ def main(argv: list[str]) -> None:
     try:
         build()
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        lines = [text.printable(line) for line in str(error).split("\n")]
+        sys.exit("error: " + "\n".join(lines))
     except KeyboardInterrupt:
         sys.exit("interrupted")
 

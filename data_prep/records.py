@@ -408,7 +408,8 @@ class Source(Sequence):
         """All records without their features, in their order."""
         skip = {"features": tfds.decode.SkipDecoding()}
         for file, (path, length) in enumerate(self._files):
-            size = max(pathlib.Path(path).stat().st_size, 1) if length else 1
+            path = pathlib.Path(path)
+            size = max(path.stat().st_size if path.is_file() else 0, 1)
             at_once = min(_RECORDS_AT_ONCE, max(1, _READ_AT_ONCE * length // size))
             for start in range(0, length, at_once):
                 places = [*range(start, min(start + at_once, length))]
