@@ -100,6 +100,12 @@ def beam_pipeline(
 def build() -> None:
     """Reads the flags, prepares the data set, and prints its table."""
     start = time.time()
+    for name in ("source", "data_dir"):
+        if "://" in (FLAGS[name].value or ""):
+            raise ValueError(
+                f"--{name}={FLAGS[name].value}: recordings and records are read from "
+                "a local folder; mount the bucket (gcsfuse), or copy it"
+            )
     features.check_kind(FLAGS.features)
     data_set = records.DataSet(
         corpus=FLAGS.corpus,

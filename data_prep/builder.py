@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import os
 import pathlib
 from typing import TYPE_CHECKING
 
@@ -97,7 +98,8 @@ class SpeechEmotion(dataset_builder.FileReaderBuilder):
                 tfds.core.SplitInfo(
                     name=split,
                     shard_lengths=[len(file.utterances) for file in of_split],
-                    num_bytes=sum(file.path.stat().length for file in of_split),
+                    # `path.stat()` fails for a user without a name.
+                    num_bytes=sum(os.path.getsize(file.path) for file in of_split),
                     filename_template=self._get_filename_template(split),
                 )
                 for split, of_split in files.items()

@@ -303,8 +303,7 @@ def _slaney_hertz(mels: np.ndarray) -> np.ndarray:
 @functools.cache
 def _triangular_filters(num_filters: int, max_hertz: float) -> scipy.sparse.csr_array:
     """(filters, bins) filters of equal height on the HTK mel scale, from 0 Hz."""
-    librosa = _librosa()
-    hertz = librosa.mel_frequencies(num_filters + 2, fmin=0, fmax=max_hertz, htk=True)
+    hertz = _mel_frequencies(num_filters + 2, fmin=0, fmax=max_hertz, htk=True)
     corners = np.floor((_FILTERBANK_N_FFT + 1) * hertz / SAMPLE_RATE)
     bins = np.arange(_FILTERBANK_N_FFT // 2 + 1)
     filters = [
@@ -313,20 +312,33 @@ def _triangular_filters(num_filters: int, max_hertz: float) -> scipy.sparse.csr_
     return scipy.sparse.csr_array(np.stack(filters))
 
 
-def _librosa():
-    """librosa, whose import takes seconds, and which only these features need.
+def _mel_frequencies(*arguments: int, **options: float | bool) -> np.ndarray:
+    """`librosa.mel_frequencies`; its import takes seconds, and few features need it.
 
-    It is compiled by numba, which keeps what it compiles beside librosa, and cannot be
-    imported where that folder is not writable and there is no home folder either.
+    librosa cannot be imported by a user without a home folder, as containers have,
+    where the folder that it is installed in is not writable: numba, which compiles it,
+    looks for a folder to keep the result in, and pooch for one to download examples to.
     """
-    folder = pathlib.Path(importlib.util.find_spec("librosa").origin).parent
-    if "NUMBA_CACHE_DIR" not in os.environ and not os.access(folder, os.W_OK):
-        cache = tempfile.mkdtemp(prefix="numba-")
-        atexit.register(shutil.rmtree, cache, ignore_errors=True)
-        os.environ["NUMBA_CACHE_DIR"] = cache
+    installed = pathlib.Path(importlib.util.find_spec("librosa").origin).parent
+    if not os.access(installed, os.W_OK) and not os.access(_home(), os.W_OK):
+        folder = tempfile.mkdtemp(prefix="librosa-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ.setdefault("NUMBA_CACHE_DIR", folder)
+        if "XDG_CACHE_HOME" not in os.environ:
+            os.environ["XDG_CACHE_HOME"] = folder  # read while it is imported
+            try:
+                import librosa.filters
+            finally:
+                del os.environ["XDG_CACHE_HOME"]
     import librosa
 
-    return librosa
+    return librosa.mel_frequencies(*arguments, **options)
+
+
+def _home() -> str:
+    """The user's folder, '' where there is none."""
+    home = os.path.expanduser("~")
+    return "" if home == "~" else home
 
 
 _CENTRED = {"mfcc": _mfcc, "melspectrogram": _melspectrogram}

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tracemalloc
 import weakref
 
 import numpy as np
@@ -30,6 +31,7 @@ from small_corpora import (
 
 from data_prep import audio, build, builder, claims, features, records
 from data_prep.corpora import Utterance, demo, emodb
+from data_prep.text import read_csv
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 # Of most tests: segments that fit into a recording of 0.3 s.
@@ -684,3 +686,52 @@ def test_a_data_folder_that_is_a_file_is_refused_without_a_traceback(small, tmp_
 def test_arguments_without_a_flag_are_refused():
     with pytest.raises(Exception, match="/path/to/corpus"):
         build.main(["build", "/path/to/corpus"])
+
+
+def test_words_that_leave_the_data_folder_are_refused_at_once(small, tmp_path):
+    settings = {"source": small, "data_dir": tmp_path / "data", **SHORT}
+    _, error = run(corpus="emodb", **settings, emotions="../../x")
+    known = "'../../x' cannot be part of a folder's name"
+    assert error == f"error: --emotions: {known}"
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("flag", ["source", "data_dir"])
+def test_a_remote_folder_is_refused_at_once(small, tmp_path, monkeypatch, flag):
+    monkeypatch.chdir(tmp_path)
+    settings = {"source": small, "data_dir": "data"} | {flag: "gs://bucket/data"}
+    _, error = run(corpus="emodb", **settings)
+    assert error.startswith(f"error: --{flag}=gs://bucket/data: ")
+    assert not (tmp_path / "gs:").exists()
+
+
+def test_control_characters_of_a_file_name_are_escapes_on_the_terminal(small, tmp_path):
+    name = "03a01\x1b[31m\nFa.wav"
+    shutil.copy(small / "wav" / "03a01Fa.wav", small / "wav" / name)
+    settings = {"source": small, "data_dir": tmp_path / "data", **SHORT}
+    printed, error = run(corpus="emodb", **settings)
+    assert r"03a01\x1b[31m\nFa.wav: the name tells no label" in printed
+    assert "\x1b" not in printed + error
+    printed, error = run(corpus="emodb", **settings, skip_bad="true")
+    assert error == ""
+    _, rows = read_csv(only_data_set(tmp_path / "data") / "left_out.csv")
+    assert rows[0][0] == str(small / "wav" / name)
+
+
+def test_the_memory_of_a_long_recording_is_that_of_its_features(tmp_path):
+    """Its waveform would be 4, its segments 35 times as long as the bound allows."""
+    seconds = 150
+    with soundfile.SoundFile(tmp_path / "03a01Fa.wav", "w", 44100, 2) as file:
+        for second in range(seconds):
+            file.write(np.stack([noise(44100, second)] * 2, axis=1))
+    config = records.DataSet(corpus="emodb", features="interspeech2018", hop=28800)
+    utterance = Utterance("03a01Fa", tmp_path / "03a01Fa.wav", "happiness", "03")
+    tracemalloc.start()
+    try:
+        record = builder.record(utterance, config)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    size = sum(block.nbytes for block in record["features"])
+    assert sum(map(len, record["features"])) == seconds * 16000 // 28800
+    assert peak - size < 20e6
