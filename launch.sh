@@ -5,16 +5,23 @@
 #   ./launch.sh test               the tests
 #   ./launch.sh prepare ARGS       python -m data_prep.build ARGS
 #   ./launch.sh train ARGS         python -m glam_jax.main ARGS
-#   ./launch.sh reproduce ARGS     python -m glam_jax.reproduce ARGS
+#   ./launch.sh COMMAND ARGS       python -m glam_jax.COMMAND ARGS (reproduce, ...)
+#   ./launch.sh install EXTRA...   installs and no more
 #   ./launch.sh tpu NAME ZONE -- ARGS
 #                                  trains on every worker of a Cloud TPU VM, by gcloud
 #
-# PYTHON chooses the interpreter of .venv, JAX_EXTRA (cuda, tpu or cpu) overrides what
-# was found, DRY_RUN=1 prints the commands of `tpu` instead of running them.
+# PYTHON chooses the interpreter, VENV another folder than .venv, CONSTRAINTS another
+# file of releases than constraints.txt (/dev/null: the newest ones), JAX_EXTRA (cuda,
+# tpu or cpu) overrides what was found, DRY_RUN=1 prints commands instead of running them.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
+venv=${VENV:-.venv}
 
-usage() { sed -n '2,14s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+
+run() {
+  if [[ ${DRY_RUN:-} == 1 ]]; then printf '%q ' "$@" && echo; else "$@"; fi
+}
 
 accelerator() {
   if command -v nvidia-smi >/dev/null && nvidia-smi -L >/dev/null 2>&1; then
@@ -26,24 +33,31 @@ accelerator() {
   fi
 }
 
-# install EXTRA...: into .venv, unless these extras of this pyproject.toml are there.
+# install EXTRA...: by uv where there is one, unless just this is installed already.
 install() {
-  local jax_extra="${JAX_EXTRA:-$(accelerator)}" extras
+  local jax_extra="${JAX_EXTRA:-$(accelerator)}" constraints="${CONSTRAINTS:-constraints.txt}"
   [[ $jax_extra == cpu ]] || set -- "$jax_extra" "$@"
+  local extras stamp wanted installer
   extras=$(IFS=,; echo "$*")
-  [[ -x .venv/bin/python ]] || "${PYTHON:-python3}" -m venv .venv
-  local stamp wanted
-  stamp=".venv/installed-${extras:-none}"
-  wanted=$(cksum <pyproject.toml)
-  if [[ ! -f $stamp || $(<"$stamp") != "$wanted" ]]; then
-    echo "installing into .venv (${extras:-no} extras) ..."
-    .venv/bin/python -m pip install --quiet --editable ".${extras:+[$extras]}"
-    echo "$wanted" >"$stamp"
+  stamp="$venv/installed-${extras:-none}"
+  wanted=$(cat pyproject.toml "$constraints" | cksum)
+  [[ ! -f $stamp || $(<"$stamp") != "$wanted" ]] || return 0
+  [[ -x $venv/bin/python ]] || run "${PYTHON:-python3}" -m venv "$venv"
+  installer=("$venv/bin/python" -m pip install)
+  if uv --version >/dev/null 2>&1; then
+    installer=(uv pip install --python "$venv/bin/python")
   fi
+  echo "installing into $venv (${extras:-no} extras) ..."
+  run "${installer[@]}" --quiet -c "$constraints" --editable ".${extras:+[$extras]}"
+  [[ ${DRY_RUN:-} == 1 ]] || echo "$wanted" >"$stamp"
 }
 
-run() {
-  if [[ ${DRY_RUN:-} == 1 ]]; then printf '%q ' "$@" && echo; else "$@"; fi
+# python MODULE ARGS: installs, then runs a module as a command.
+python() { install && run exec "$venv/bin/python" -m "$@"; }
+
+# Whether glam_jax has a command of this name.
+is_command() {
+  [[ -f glam_jax/$1/__main__.py ]] || grep -qs '^if __name__ == ' "glam_jax/$1.py"
 }
 
 # Copies the committed tree to every worker of a TPU VM and trains there.
@@ -61,13 +75,14 @@ train_on_tpu() {
 case ${1:-demo} in
   demo)
     install
-    .venv/bin/python -m data_prep.build --corpus=demo
-    .venv/bin/python -m glam_jax.main --config=configs/demo.py
+    run "$venv/bin/python" -m data_prep.build --corpus=demo
+    run "$venv/bin/python" -m glam_jax.main --config=configs/demo.py
     ;;
-  test) install test; shift; .venv/bin/python -m pytest -n auto --dist worksteal "$@" ;;
-  prepare) install; shift; exec .venv/bin/python -m data_prep.build "$@" ;;
-  train) install; shift; exec .venv/bin/python -m glam_jax.main "$@" ;;
-  reproduce) install; shift; exec .venv/bin/python -m glam_jax.reproduce "$@" ;;
+  install) shift; install "$@" ;;
+  test) install test; shift; run exec "$venv/bin/python" -m pytest -n auto --dist worksteal "$@" ;;
+  prepare) shift; python data_prep.build "$@" ;;
+  train) shift; python glam_jax.main "$@" ;;
   tpu) shift; train_on_tpu "$@" ;;
-  *) usage; [[ $1 == help || $1 == --help || $1 == -h ]] || exit 2 ;;
+  help | --help | -h) usage ;;
+  *) is_command "$1" || { usage; exit 2; }; command=$1; shift; python "glam_jax.$command" "$@" ;;
 esac

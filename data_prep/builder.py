@@ -27,7 +27,7 @@ _MOST_FILES = 512  # in a split
 class File:
     """Where to write the records of which utterances."""
 
-    path: pathlib.PurePath  # etils.epath.Path
+    path: tfds.core.Path
     utterances: list[Utterance]
 
 
@@ -84,7 +84,11 @@ class SpeechEmotion(dataset_builder.FileReaderBuilder):
             disable_shuffling=True,
         )
 
-    def _download_and_prepare(self, dl_manager, download_config):
+    def _download_and_prepare(
+        self,
+        dl_manager: tfds.download.DownloadManager,
+        download_config: tfds.download.DownloadConfig | None = None,
+    ) -> None:
         del dl_manager, download_config  # nothing is downloaded
         for name, note in self._notes.items():
             (self.data_path / name).write_text(note)  # data_path is not final yet

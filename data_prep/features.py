@@ -8,6 +8,7 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
+from typing import Literal
 
 import numpy as np
 import scipy.fft
@@ -18,6 +19,7 @@ from data_prep import names
 SAMPLE_RATE = 16000
 VERSION = 1  # raised when the values of a kind change
 _SEGMENTS_AT_ONCE = 64  # with a short hop, a block has thousands of them
+PadMode = Literal["reflect", "constant"]
 
 # Of the kinds with centred frames, the ends padded: librosa's.
 _MFCC_N_FFT, _MFCC_HOP = 2048, 512
@@ -164,7 +166,7 @@ def _own(kind: str, wave: np.ndarray) -> np.ndarray:
     return image
 
 
-def _mfcc(wave: np.ndarray, pad_mode: str) -> np.ndarray:
+def _mfcc(wave: np.ndarray, pad_mode: PadMode) -> np.ndarray:
     """(samples,) -> (26, frames) MFCC, the values of `librosa.feature.mfcc`."""
     frames = _centred_frames(wave, _MFCC_N_FFT, _MFCC_HOP, pad_mode)
     window = _hann_window(_MFCC_N_FFT).astype(np.float32)
@@ -175,7 +177,7 @@ def _mfcc(wave: np.ndarray, pad_mode: str) -> np.ndarray:
     return scipy.fft.dct(decibel, axis=0, norm="ortho")[:_N_MFCC]
 
 
-def _melspectrogram(wave: np.ndarray, pad_mode: str) -> np.ndarray:
+def _melspectrogram(wave: np.ndarray, pad_mode: PadMode) -> np.ndarray:
     """(samples,) -> (128, frames) log10 of `librosa.feature.melspectrogram`."""
     frames = _centred_frames(wave, _MEL_N_FFT, _MEL_HOP, pad_mode)
     # Rounded where librosa rounds: in float32 throughout, logarithms near zero are
@@ -215,7 +217,7 @@ def _interspeech2018(wave: np.ndarray) -> np.ndarray:
 
 
 def _centred_frames(
-    wave: np.ndarray, n_fft: int, hop: int, pad_mode: str
+    wave: np.ndarray, n_fft: int, hop: int, pad_mode: PadMode
 ) -> np.ndarray:
     """(samples,) -> (frames, n_fft), the first frame's centre on the first sample."""
     padded = np.pad(wave, n_fft // 2, mode=pad_mode)
@@ -349,4 +351,4 @@ _UNPADDED = {
     "interspeech2018": _interspeech2018,
 }
 KINDS = (*_CENTRED, *_UNPADDED)
-PAD_MODES = ("reflect", "constant")
+PAD_MODES: tuple[PadMode, ...] = ("reflect", "constant")

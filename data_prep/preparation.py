@@ -233,7 +233,7 @@ def warn_of_counts(corpus: str, usable: list[Checked]) -> None:
 
 def prepare(
     data_set: records.DataSet,
-    source: str | None,
+    source: str | pathlib.Path | None,
     data_dir: pathlib.Path,
     skip_bad: bool = False,
     workers: int = 1,

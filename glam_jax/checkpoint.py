@@ -1,11 +1,13 @@
-"""Checkpoints of one run: the latest and the best, written asynchronously.
+"""Checkpoints of one run: the last two and the best, written asynchronously.
 
-A checkpoint has two items: `weights`, all that is needed to use the network, and
-`training`, all else that is needed to go on.
+A checkpoint has three items: `weights`, all that is needed to use the network,
+`training`, all else that is needed to go on, and `notes` with their digest, by which
+damage is found.
 """
 
 import functools
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,20 +16,21 @@ from orbax.checkpoint import checkpoint_managers
 
 from glam_jax import metrics, steps, weights
 
-WEIGHTS, TRAINING = "weights", "training"
+WEIGHTS, TRAINING, NOTES = "weights", "training", "notes"
 
 
 def manager(folder: pathlib.Path, selection: str) -> ocp.CheckpointManager:
     """Opens the checkpoints of a run, which are numbered by training steps.
 
-    The policies keep the latest and the best; `max_to_keep` with `best_fn` would delete
-    the latest. Without `best_fn` Orbax would not store the metrics to rank by.
+    The policies keep the last two and the best; `max_to_keep` with `best_fn` would
+    delete the latest. Without `best_fn` Orbax would not store the metrics to rank by.
 
     Args:
       folder: The folder of the run's checkpoints.
       selection: What the best epoch is, see `metrics.rank`.
     """
-    rank = functools.partial(metrics.rank, selection=selection)
+    # Orbax asks for a float, and compares whatever it gets.
+    rank: Callable[[Any], Any] = functools.partial(metrics.rank, selection=selection)
     best = checkpoint_managers.BestN(
         get_metric_fn=rank,
         n=1,
@@ -37,7 +40,7 @@ def manager(folder: pathlib.Path, selection: str) -> ocp.CheckpointManager:
         folder.absolute(),
         options=ocp.CheckpointManagerOptions(
             preservation_policy=checkpoint_managers.AnyPreservationPolicy(
-                [checkpoint_managers.LatestN(1), best]
+                [checkpoint_managers.LatestN(2), best]
             ),
             save_decision_policy=_Always(),
             best_fn=rank,
@@ -53,7 +56,10 @@ class _Always:
 
 
 def save(
-    manager: ocp.CheckpointManager, state: steps.TrainState, row: dict[str, Any] | None
+    manager: ocp.CheckpointManager,
+    state: steps.TrainState,
+    row: dict[str, Any] | None,
+    notes: dict[str, Any],
 ) -> None:
     """Begins to save a state of numpy arrays; its `step` numbers the checkpoint.
 
@@ -61,26 +67,74 @@ def save(
       manager: The checkpoints of the run.
       state: What to save.
       row: The finished epoch's row of metrics.jsonl, None in the middle of an epoch.
+      notes: What `notes` shall give back.
     """
     step = int(state.step)
     if manager.latest_step() == step:  # stopped before another step
         return
-    items = {name: ocp.args.StandardSave(x) for name, x in _items(state).items()}
+    items: dict[str, ocp.args.CheckpointArgs] = {
+        name: ocp.args.StandardSave(x) for name, x in _items(state).items()
+    }
+    items[NOTES] = ocp.args.JsonSave(notes | {"sha256": weights.digest(_items(state))})
     manager.save(step, args=ocp.args.Composite(**items), metrics=row)
     if jax.process_count() > 1:  # the barriers of two runs' saves would meet
         manager.wait_until_finished()
 
 
+class Damaged(ValueError):
+    """A checkpoint is not what was saved."""
+
+
 def restore(
     manager: ocp.CheckpointManager, like: steps.TrainState, step: int
-) -> steps.TrainState:
-    """Reads a checkpoint into a state like `like`, as numpy arrays."""
-    items = {
+) -> tuple[steps.TrainState, dict[str, Any]]:
+    """Reads a checkpoint.
+
+    Args:
+      manager: The checkpoints of the run.
+      like: A state of the same shapes.
+      step: Which checkpoint.
+
+    Returns:
+      The state as numpy arrays, and the notes that were saved with it.
+
+    Raises:
+      Damaged: When it is not what was saved.
+    """
+    path = pathlib.Path(manager.directory) / str(step)
+    items: dict[str, ocp.args.CheckpointArgs] = {
         name: ocp.args.StandardRestore(jax.tree.map(weights.zeros, x))
         for name, x in _items(like).items()
     }
-    restored = manager.restore(step, args=ocp.args.Composite(**items))
-    return like.replace(**restored[WEIGHTS], **restored[TRAINING])
+    items[NOTES] = ocp.args.JsonRestore()
+    try:
+        restored = manager.restore(step, args=ocp.args.Composite(**items))
+        state = like.replace(**restored[WEIGHTS], **restored[TRAINING])
+        notes = dict(restored[NOTES])
+        unchanged = notes.pop("sha256") == weights.digest(_items(state))
+    except Exception as error:  # Orbax and what it stands on raise many kinds
+        raise Damaged(weights.damaged(path, error)) from error
+    if not unchanged:
+        raise Damaged(f"{path} is damaged (it holds other numbers than were saved)")
+    return state, notes
+
+
+def restore_last(
+    manager: ocp.CheckpointManager, like: steps.TrainState
+) -> tuple[steps.TrainState, dict[str, Any]] | None:
+    """Reads the last checkpoint that is not damaged, and deletes those that are.
+
+    None where there is none. The best one is tried too, since a run needs it at its
+    end.
+    """
+    for step in manager.all_steps():
+        try:
+            restore(manager, like, step)
+        except Damaged as error:
+            print(f"{error}; it is not used")
+            manager.delete(step)
+    latest = manager.latest_step()
+    return None if latest is None else restore(manager, like, latest)
 
 
 def weights_folder(run_folder: pathlib.Path, step: int) -> pathlib.Path:

@@ -11,11 +11,11 @@ and side by side the figures confusion, curves, embedding and reliability (.png,
 
 import itertools
 import pathlib
-import sys
 
 from absl import app, flags
 
-from glam_jax import command
+from data_prep import paths
+from glam_jax import command, results
 
 _OUT = flags.DEFINE_string("out", "compared", "Folder that receives the files.")
 
@@ -35,9 +35,9 @@ def compare(folders: list[pathlib.Path], out: pathlib.Path) -> None:
             "name two or more different folders of finished trainings: python -m "
             "glam_jax.compare RUN RUN ..."
         )
-    from glam_jax import comparison, results, tables  # importing these takes seconds
-
     trainings = results.told_apart([results.read(folder) for folder in folders])
+    from glam_jax import comparison, tables  # importing these takes seconds
+
     for first, second in itertools.combinations(trainings, 2):
         if differs := comparison.what_differs(first, second):
             raise ValueError(
@@ -48,11 +48,8 @@ def compare(folders: list[pathlib.Path], out: pathlib.Path) -> None:
 
 
 def main(argv: list[str]) -> None:
-    folders = [pathlib.Path(name).expanduser() for name in argv[1:]]
-    try:
-        compare(folders, pathlib.Path(_OUT.value).expanduser())
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+    folders = [paths.local(name, "RUN") for name in argv[1:]]
+    command.run(lambda: compare(folders, paths.local(_OUT.value, "--out")))
 
 
 if __name__ == "__main__":

@@ -176,6 +176,7 @@ def speaker_difference(
       cannot tell.
     """
     differences = np.round(np.subtract(ours, theirs), 9)  # rounding hides no tie
+    found: dict[str, float | None]
     found = {"mean": float(differences.mean()), "low": None, "high": None, "p": None}
     n = len(differences)
     if n < 2:

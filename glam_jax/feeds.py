@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
+from jaxtyping import Int
 
 from glam_jax import input_pipeline, parallel, steps
 
@@ -39,7 +40,11 @@ class Resident:
         self._data = layout.share(data)
 
     def chunks(
-        self, indices: Sequence[np.ndarray], start: int, rows: int, distinct: int
+        self,
+        indices: Sequence[Int[np.ndarray, "rows ..."]],
+        start: int,
+        rows: int,
+        distinct: int,
     ) -> Iterator[Chunk]:
         """Yields everything at once; see `Stream.chunks`."""
         del start, rows, distinct
@@ -59,7 +64,11 @@ class Stream:
         self._workers = workers
 
     def chunks(
-        self, indices: Sequence[np.ndarray], start: int, rows: int, distinct: int
+        self,
+        indices: Sequence[Int[np.ndarray, "rows ..."]],
+        start: int,
+        rows: int,
+        distinct: int,
     ) -> Iterator[Chunk]:
         """Yields what is asked for in parts, with the segments that each needs.
 

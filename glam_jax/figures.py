@@ -19,7 +19,7 @@ from glam_jax.results import Training, subjects
 
 PANEL = 4.2  # inches
 COLUMNS = 4  # panels side by side, at most
-COLORS = plt.get_cmap("tab10").colors
+COLORS = matplotlib.color_sequences["tab10"]
 
 
 def write(folder: pathlib.Path, trainings: Sequence[Training]) -> None:

@@ -136,7 +136,7 @@ def cells(
 
 
 def _parts(table: Table, tfds_splits: tuple[str, ...]) -> list[tuple[str, ...]]:
-    each = [(split,) for split in tfds_splits]
+    each: list[tuple[str, ...]] = [(split,) for split in tfds_splits]
     if not table.every_part:
         return each[:1]
     return list(dict.fromkeys([*each, tuple(tfds_splits)]))
@@ -282,7 +282,5 @@ def write(name: str, grid: Sequence[Cell], out: pathlib.Path) -> None:
             print("\n" + tables.write(out / name, name, parts))
             print(f"All files: {out / name}")
     if len(finished) < len(grid):
-        print(
-            f"{len(grid) - len(finished)} of {len(grid)} trainings are not finished; "
-            f"--list shows them"
-        )
+        count = len(grid) - len(finished)
+        print(f"{count} of {len(grid)} trainings are not in the table; see --list")

@@ -15,7 +15,8 @@ import sys
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from glam_jax import command
+from data_prep import paths
+from glam_jax import command, values
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, with an argument after a colon.", lock_config=True
@@ -52,16 +53,16 @@ def main(argv: list[str]) -> None:
 
 def train() -> None:
     """Trains the config of the flags and prints its table."""
-    # Not before the flags are read: importing JAX takes seconds.
+    config = _CONFIG.value
+    values.check(config)
+    workdir = paths.local(_WORKDIR.value or default_workdir(config), "--workdir")
+    command.set_up_jax()  # not before flags and values are read: it takes seconds
     from glam_jax import parallel, report, train
 
-    if _COORDINATOR.value:
-        parallel.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-        if not parallel.is_first_process():
-            sys.stdout = open(os.devnull, "w")  # noqa: SIM115
-    config = _CONFIG.value
-    workdir = _WORKDIR.value or default_workdir(config)
-    result = train.train_and_evaluate(config, workdir)
+    parallel.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    if not parallel.is_first_process():
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115
+    result = train.train_and_evaluate(config, str(workdir))
     print(f"\n{report.title(result)}\n\n{report.table(result)}\n\nAll files: {workdir}")
 
 

@@ -1,6 +1,7 @@
 """Utterance predictions -> WA, UA, macro F1, weighted F1, in percent."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import scipy.stats
@@ -111,7 +112,7 @@ def summarise(
     return {"mean": float(np.mean(values)), "sd": sd, "ci95": ci95, "n": n}
 
 
-def _error(values: Sequence[float], test_train_ratio: float) -> float:
+def _error(values: Sequence[float] | np.ndarray, test_train_ratio: float) -> float:
     """Standard error of the mean of runs that share data (Nadeau & Bengio 2003).
 
     Resampled runs underestimate the variance of their mean by 1/n; 1/n + test/train
@@ -127,7 +128,7 @@ def test_train_ratio(runs: Sequence[Mapping[str, int]]) -> float:
 
 def paired_difference(
     ours: Sequence[float], theirs: Sequence[float], test_train_ratio: float
-) -> dict[str, float | None]:
+) -> dict[str, Any]:
     """Compares two models by runs on the same splits: a corrected resampled t-test.
 
     The error of the mean is that of Nadeau & Bengio (2003), since runs share data.
@@ -142,6 +143,7 @@ def paired_difference(
       what a single run, or differences without any variance, cannot tell.
     """
     differences = np.subtract(ours, theirs)
+    result: dict[str, float | None]
     result = {"mean": float(differences.mean()), "ci95": None, "p": None}
     n = len(differences)
     if n < 2 or np.ptp(differences) < 1e-9:  # equal but for rounding

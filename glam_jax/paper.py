@@ -14,7 +14,11 @@ class Figure(NamedTuple):
 
 
 # The paper's parts of IEMOCAP, by the TFDS splits that hold them.
-_SUBSETS = {("impro",): "impro", ("script",): "script", ("impro", "script"): "full"}
+_SUBSETS: dict[tuple[str, ...], str] = {
+    ("impro",): "impro",
+    ("script",): "script",
+    ("impro", "script"): "full",
+}
 
 # GLAM with a mixup alpha, on improvised speech.
 _ALPHAS = {

@@ -4,6 +4,7 @@ import dataclasses
 import math
 import os
 import pathlib
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -14,28 +15,52 @@ from jax import lax
 from jax.experimental import multihost_utils
 
 AXIS = "batch"  # the mapped axis that a global batch is split over
-MODES = ("auto", "data", "runs")
-INPUTS = ("auto", "resident", "stream")
 RESIDENT_SHARE = 0.5  # of a device's memory, which `auto` gives to segments
 USABLE_SHARE = 0.8  # of a device's memory, which runs and segments may take
 MOST_CPU_DEVICES = 8
+# What is traced for one platform is not reused for another: jit knows such a context.
+_platform = jax.make_user_context(None)
 
 
 def connect(
-    coordinator: str, num_processes: int | None, process_id: int | None
+    coordinator: str | None, num_processes: int | None, process_id: int | None
 ) -> None:
     """Joins the processes of one training; before anything else uses JAX.
 
     Args:
       coordinator: HOST:PORT of process 0, or 'auto' on a TPU pod or under SLURM, which
-        tell the rest themselves.
+        tell the rest themselves; None for a training of this process alone.
       num_processes: Processes of the training.
       process_id: The number of this process, from 0.
+
+    Raises:
+      ValueError: When something is missing or does not fit, or nothing can be joined.
     """
-    if coordinator == "auto":
-        jax.distributed.initialize()
-    else:
+    if coordinator is None:
+        if num_processes is not None or process_id is not None:
+            raise ValueError(
+                "--num_processes and --process_id need --coordinator=HOST:PORT, the "
+                "address of process 0"
+            )
+        return
+    try:
+        if coordinator == "auto":
+            jax.distributed.initialize()
+            return
+        if not re.fullmatch(r".+:\d+", coordinator):
+            raise ValueError(
+                f"--coordinator={coordinator} is neither HOST:PORT nor auto"
+            )
+        if num_processes is None or process_id is None or process_id >= num_processes:
+            raise ValueError(
+                "--coordinator=HOST:PORT needs --num_processes, and --process_id from "
+                "0 to one less"
+            )
         jax.distributed.initialize(coordinator, num_processes, process_id)
+    except (RuntimeError, KeyError, OSError) as error:
+        raise ValueError(
+            f"cannot join the processes of --coordinator={coordinator}: {error!s:.200}"
+        ) from error
 
 
 def use_cpu_cores(count: int | None = None) -> None:
@@ -50,7 +75,7 @@ def use_cpu_cores(count: int | None = None) -> None:
         JAX_NUM_CPU_DEVICES.
     """
     if count is None:
-        if jax.config.jax_num_cpu_devices > 0:
+        if jax.config.values["jax_num_cpu_devices"] > 0:
             return
         count = 2 ** int(math.log2(min(joblib.cpu_count(), MOST_CPU_DEVICES)))
     jax.config.update("jax_num_cpu_devices", count)
@@ -63,11 +88,21 @@ def use_compilation_cache() -> None:
 
     JAX_COMPILATION_CACHE_DIR names another, JAX_ENABLE_COMPILATION_CACHE=0 keeps none.
     """
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.values["jax_compilation_cache_dir"] is None:
         caches = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
-        folder = caches.expanduser() / "glam_jax" / "compiled"
+        try:
+            folder = caches.expanduser() / "glam_jax" / "compiled"
+        except RuntimeError:  # a user without a home
+            return
         jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def use_single_precision() -> None:
+    """Switches JAX_ENABLE_X64 off, with a word: numbers here are 32 bits wide."""
+    if jax.config.values["jax_enable_x64"]:
+        print("JAX_ENABLE_X64 is switched off: glam_jax computes with 32 bits.")
+        jax.config.update("jax_enable_x64", False)
 
 
 def is_first_process() -> bool:
@@ -347,7 +382,8 @@ def over_runs(function: Callable, shared: Sequence[bool], platform: str) -> Call
     """Maps over the leading axis of one device's runs.
 
     On a CPU in turn: vmap turns convolutions into grouped ones, which took 3.7 s for a
-    run's step there instead of 0.2 s. Elsewhere all at once.
+    run's step there instead of 0.2 s. Elsewhere all at once. Our layers, which look at
+    `mapped_platform`, take the form that is fast on the platform.
     """
 
     def in_turn(*arguments):
@@ -365,8 +401,20 @@ def over_runs(function: Callable, shared: Sequence[bool], platform: str) -> Call
         return lax.map(one, own)
 
     if platform == "cpu":
-        return in_turn
-    return jax.vmap(function, in_axes=[None if same else 0 for same in shared])
+        mapped = in_turn
+    else:
+        mapped = jax.vmap(function, in_axes=[None if same else 0 for same in shared])
+
+    def over_runs(*arguments):
+        with _platform(platform):
+            return mapped(*arguments)
+
+    return over_runs
+
+
+def mapped_platform() -> str | None:
+    """The platform that `over_runs` is mapping a function for, None outside of it."""
+    return _platform.value
 
 
 def mean(tree: Any, axis: str | None) -> Any:

@@ -344,7 +344,7 @@ def mean_logits(
 
     Rows of other utterances hold zeros.
     """
-    sums = 0
+    sums = np.zeros((), np.float32)
     for chunk in _evaluation_chunks(program, group):
         part = program.evaluate(steps.variables(state), chunk.data, chunk.indices)
         sums = sums + program.layout.fetch(part)
@@ -381,7 +381,7 @@ def embeddings(
     model = models.create_model(program.config.model, program.setup.num_classes)
     apply = jax.jit(functools.partial(recognizer.logits_and_embedding, model))
     segments = dataset.testing_segments(utterances)
-    sums = counts = 0
+    sums, counts = np.zeros((), np.float32), np.zeros((), int)
     for start in range(0, len(segments), size):
         # The last batch is filled up, so that one compilation serves all.
         batch = np.resize(segments[start : start + size], size)
@@ -391,8 +391,8 @@ def embeddings(
             return None
         owner = dataset.utterance[segments[start : start + size]]
         belongs = utterances[:, None] == owner  # (utterances, segments)
-        sums += belongs @ np.asarray(embedded)[: len(owner)]
-        counts += belongs.sum(axis=1, keepdims=True)
+        sums = sums + belongs @ np.asarray(embedded)[: len(owner)]
+        counts = counts + belongs.sum(axis=1, keepdims=True)
     return sums / counts
 
 

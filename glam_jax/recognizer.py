@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 
-from data_prep import audio, features
+from data_prep import audio, features, paths
 from glam_jax import models, parallel, weights
 
 BATCH_SIZE = 8  # segments at once: one compilation serves recordings of any length
@@ -30,7 +30,7 @@ def load(path: str | pathlib.Path, run: int | str = 0) -> "Recognizer":
     Raises:
       ValueError: When there is no such model or run; it says what to do.
     """
-    folder = pathlib.Path(path).expanduser()
+    folder = paths.local(path, "the folder")
     description = weights.read(folder)
     found = {str(chosen["run"]): chosen for chosen in description["runs"]}
     if run != "all" and str(run) not in found:
@@ -45,7 +45,9 @@ def load(path: str | pathlib.Path, run: int | str = 0) -> "Recognizer":
     like = jax.eval_shape(lambda: model.init(jax.random.key(0), segment, train=False))
     like = {kind: like.get(kind, {}) for kind in ("params", "batch_stats")}
     variables = [
-        weights.restore(weights.inside(folder, chosen["weights"]), like)
+        weights.restore(
+            weights.inside(folder, chosen["weights"]), like, chosen["sha256"]
+        )
         for number, chosen in found.items()
         if run == "all" or number == str(run)
     ]
@@ -172,9 +174,8 @@ def logits_and_embedding(
       variables: {'params', 'batch_stats'}.
       x: (segments, frequency, time) in the precision to compute in.
     """
-    logits, collected = model.apply(
-        variables, x, train=False, mutable=["intermediates"]
-    )
+    applied: Any = model.apply(variables, x, train=False, mutable=["intermediates"])
+    logits, collected = applied
     sown = collected.get("intermediates", {}).get("embedding")
     embedding = None if sown is None else sown[0].astype(jnp.float32)
     return logits.astype(jnp.float32), embedding

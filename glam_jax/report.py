@@ -10,14 +10,30 @@ from glam_jax import figures, metrics, results, splits, tables, workdir
 from glam_jax.splits import labels, leakage
 
 MARKDOWN = "report.md"
+# The fields of a config that report.md tells.
+RECIPE = (
+    "batch_size",
+    "num_epochs",
+    "optimizer",
+    "learning_rate",
+    "schedule",
+    "learning_rate_decay",
+    "weight_decay",
+    "mixup_alpha",
+    "class_weights",
+    "upsampling",
+    "dtype",
+)
 
 
 def write(folder: pathlib.Path, splits_used: dict) -> dict:
     """Writes report.md, the figures and, last, report.json.
 
     Args:
-      folder: of the training.
-      splits_used: {'sha256': of splits.csv, 'both_sides': see `leakage.measure`}.
+      folder: The folder of the training.
+      splits_used: What report.json says of the splits: 'file' (a split file that was
+        given), 'sha256' of splits.csv, 'both_sides' (see `leakage.measure`) and
+        'warnings' (see `gaps.find`).
 
     Returns:
       What report.json holds.
@@ -27,13 +43,15 @@ def write(folder: pathlib.Path, splits_used: dict) -> dict:
     outputs = workdir.Workdir(folder, tuple(class_names))
     report = summarise(config, outputs, class_names) | {
         "splits": splits_used,
+        "recipe": {field: config[field] for field in RECIPE},
+        "features": outputs.model["features"],
         "provenance": outputs.model["provenance"],
     }
     workdir.write_atomically(folder / MARKDOWN, markdown(report))
     figures.write(folder, [results.read(folder, report)])
-    workdir.write_atomically(
-        folder / results.REPORT, json.dumps(report, indent=2) + "\n"
-    )
+    text = json.dumps(report, indent=2) + "\n"
+    outputs.seal(text)
+    workdir.write_atomically(folder / results.REPORT, text)
     return report
 
 
@@ -57,7 +75,7 @@ def summarise(config: dict, outputs: workdir.Workdir, class_names: list[str]) ->
             row = metrics.selected(rows, selection)
             run[name] = {key: row[key] for key in ("epoch", *metrics.NAMES)}
         runs.append(run)
-    pooled = sum(matrices)
+    pooled = np.sum(matrices, axis=0)
     ratio = metrics.test_train_ratio(runs)
     return {
         "corpus": config["corpus"],
@@ -151,13 +169,47 @@ def markdown(report: dict) -> str:
         f"calibration error {report['calibration_error']:.2f} %.",
         f"Splits: {leakage.describe(report['splits']['both_sides'])}; SHA-256 of "
         f"splits.csv {report['splits']['sha256']}.",
+        *[f"**Warning: {warning}.**" for warning in report["splits"]["warnings"]],
         "## Confusion matrix",
         "Utterances of all runs; a row is a true class, a column a prediction.",
         tables.render(confusion),
         "## Runs",
         tables.render(runs),
+        "## How it was made",
+        tables.render([{"": key, "value": value} for key, value in origin(report)]),
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def origin(report: dict) -> list[tuple[str, str]]:
+    """What a result needs to be told with: data, splits, recipe, versions, machine."""
+    made, used = report["provenance"], report["runs"]
+    trained = sorted({run["train_utterances"] for run in used})
+    tested = sorted({run["test_utterances"] for run in used})
+    seen = report["features"]
+    return [
+        ("data", results.subject(report)),
+        ("data digest", made["data_digest"]),
+        ("training utterances of a run", " to ".join(map(str, _ends(trained)))),
+        ("test utterances of a run", " to ".join(map(str, _ends(tested)))),
+        ("split file", report["splits"]["file"] or "none"),
+        (
+            "features",
+            f"{seen['kind']} {seen['shape'][0]} x {seen['shape'][1]} of segments of "
+            f"{seen['segment']} samples, every {seen['hop']} in tests, "
+            f"{seen['pad_mode']}",
+        ),
+        ("recipe", ", ".join(f"{k} {v}" for k, v in report["recipe"].items())),
+        ("versions", ", ".join(f"{k} {v}" for k, v in made["versions"].items())),
+        ("devices", made["devices"]),
+        ("commit", made["commit"] or "not a checkout"),
+        ("command", made["command"]),
+        ("time (UTC)", f"{made['started']} to {made['ended']}"),
+    ]
+
+
+def _ends(values: list[int]) -> list[int]:
+    return values[:: max(len(values) - 1, 1)]
 
 
 def save_embedding(
@@ -166,7 +218,7 @@ def save_embedding(
     """Keeps the classifier's inputs for t-SNE, as their first 50 principal components.
 
     Args:
-      folder: of the training.
+      folder: The folder of the training.
       features: (utterances, features).
       labels: (utterances,).
     """

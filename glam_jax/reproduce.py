@@ -27,15 +27,16 @@ at one OUT at once: each training belongs to one of them.
 
 import pathlib
 import re
-import sys
 from collections.abc import Callable
+from typing import Any
 
 import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
 import configs
-from glam_jax import command, grid
+from data_prep import paths
+from glam_jax import command, grid, values
 
 IEMOCAP = pathlib.Path(configs.__file__).parent / "iemocap.py"
 
@@ -78,7 +79,7 @@ def config_maker(table: grid.Table) -> Callable[[str], ml_collections.ConfigDict
     def make(options: str) -> ml_collections.ConfigDict:
         words = ",".join(filter(None, [argument, options]))
         try:
-            config = flag.parser.parse(f"{file}:{words}" if words else file)
+            config: Any = flag.parser.parse(f"{file}:{words}" if words else file)
         except (TypeError, ValueError) as error:
             reason = str(error).strip().splitlines()[-1]
             raise ValueError(
@@ -91,21 +92,26 @@ def config_maker(table: grid.Table) -> Callable[[str], ml_collections.ConfigDict
     return make
 
 
-def main(argv: list[str]) -> None:
-    logging.set_verbosity(logging.ERROR)
-    name, out = " ".join(argv[1:]), pathlib.Path(_OUT.value).expanduser()
-    try:
-        table = grid.choose_models(name, _MODELS.value)
-        cells = grid.cells(table, config_maker(table))
-        mine = grid.shard(cells, _SHARD.value)
-    except (OSError, ValueError) as error:
-        sys.exit(f"error: {error}")
+def reproduce(name: str) -> None:
+    """Trains or lists the cells of a table, as the flags say."""
+    out = paths.local(_OUT.value, "--out")
+    table = grid.choose_models(name, _MODELS.value)
+    cells = grid.cells(table, config_maker(table))
+    mine = grid.shard(cells, _SHARD.value)
     if not _LIST.value:
-        command.run(lambda: grid.reproduce(name, cells, mine, out))
+        for cell in mine:
+            values.check(cell.config)
+        command.set_up_jax()
+        grid.reproduce(name, cells, mine, out)
         return
     done = sum(grid.is_finished(cell.folder(out)) for cell in mine)
     print(grid.listing(mine, out))
     print(f"{len(mine)} trainings, {done} of them finished")
+
+
+def main(argv: list[str]) -> None:
+    logging.set_verbosity(logging.ERROR)
+    command.run(lambda: reproduce(" ".join(argv[1:])))
 
 
 if __name__ == "__main__":

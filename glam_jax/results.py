@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import hashlib
 import json
 import pathlib
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from data_prep import text
 REPORT = "report.json"  # written last: a folder that has it is finished
 UTTERANCES = "utterances.csv"
 EMBEDDING = "embedding.npz"
+DELETE = "give another --workdir, or delete this one to train again"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,6 +94,25 @@ def read(
     )
 
 
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+    """Reads a file of a training.
+
+    Raises:
+      ValueError: When it is missing or damaged.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise ValueError(f"{path} is missing; {DELETE}") from error
+    except ValueError as error:
+        raise ValueError(f"{path} is damaged ({error}); {DELETE}") from error
+
+
+def digest(rows: Sequence[Any]) -> str:
+    """The SHA-256 of rows of a table or of metrics.jsonl."""
+    return hashlib.sha256(json.dumps(rows).encode()).hexdigest()
+
+
 def read_report(folder: pathlib.Path) -> dict[str, Any]:
     """Reads report.json.
 
@@ -104,7 +125,7 @@ def read_report(folder: pathlib.Path) -> dict[str, Any]:
             "began it goes on with it: python -m glam_jax.main --config=... "
             f"--workdir={folder}"
         )
-    return json.loads((folder / REPORT).read_text())
+    return read_json(folder / REPORT)
 
 
 def told_apart(trainings: Sequence[Training]) -> list[Training]:

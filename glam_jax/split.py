@@ -11,13 +11,12 @@ split. The corpus must be prepared (python -m data_prep.build).
 """
 
 import pathlib
-import sys
 
 from absl import app, flags, logging
 from ml_collections import config_flags
 
-from data_prep import text
-from glam_jax import command
+from data_prep import paths, text
+from glam_jax import command, values
 
 _CONFIG = config_flags.DEFINE_config_file(
     "config", None, "Config file, with an argument after a colon.", lock_config=True
@@ -30,13 +29,11 @@ flags.mark_flag_as_required("config")
 
 def write(config, path: pathlib.Path) -> None:
     """Writes the splits of a config, and prints the leakage of each."""
+    values.check(config)
     # Not before the flags are read: importing these takes seconds.
-    from glam_jax import input_pipeline, runs, splits
+    from glam_jax import input_pipeline, runs
     from glam_jax.splits import leakage, split_files
 
-    if config.num_runs < 0:
-        raise ValueError(f"config.num_runs must not be negative, not {config.num_runs}")
-    splits.protocol(config.protocol)
     dataset = input_pipeline.load(config)
     all_runs = runs.plan(config, dataset)
     table = runs.split_table(all_runs, dataset)
@@ -57,12 +54,9 @@ def main(argv: list[str]) -> None:
     if len(argv) > 1:
         raise app.UsageError(f"arguments not understood: {argv[1:]}")
     logging.set_verbosity(logging.ERROR)
-    try:
-        config = _CONFIG.value
-        out = _OUT.value or f"{config.corpus}_{config.protocol}.csv"
-        write(config, pathlib.Path(out).expanduser())
-    except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+    config = _CONFIG.value
+    out = paths.local(_OUT.value or f"{config.corpus}_{config.protocol}.csv", "--out")
+    command.run(lambda: write(config, out))
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import ml_collections
 import optax
 from flax import linen as nn
 from jax import lax
+from jaxtyping import Array, ArrayLike, Float, Int
 
 from glam_jax import models, parallel, streams
 
@@ -46,8 +47,12 @@ def create_setup(
     )
 
 
-@flax.struct.dataclass
-class TrainState:
+# An array, on the host or on devices; or what JAX puts in its place: a tracer, a shape,
+# an axis, a sharding.
+Leaf = Any
+
+
+class TrainState(flax.struct.PyTreeNode):
     """All that a training step changes.
 
     Attributes:
@@ -58,15 +63,14 @@ class TrainState:
       loss_sum: Sum of the losses of the current epoch's steps.
     """
 
-    step: jax.Array
+    step: Leaf
     params: Any
     batch_stats: Any
     opt_state: Any
-    loss_sum: jax.Array
+    loss_sum: Leaf
 
 
-@flax.struct.dataclass
-class Data:
+class Data(flax.struct.PyTreeNode):
     """Segments on a device.
 
     Attributes:
@@ -75,13 +79,12 @@ class Data:
       labels: (segments,) int32, the class of a segment.
     """
 
-    features: jax.Array
-    utterance: jax.Array
-    labels: jax.Array
+    features: Leaf
+    utterance: Leaf
+    labels: Leaf
 
 
-@flax.struct.dataclass
-class Window:
+class Window(flax.struct.PyTreeNode):
     """The steps of a run to train in one call.
 
     Attributes:
@@ -95,18 +98,16 @@ class Window:
       steps_per_epoch: Steps in an epoch of the run.
     """
 
-    seed: jax.Array
-    class_weights: jax.Array
-    mixing_weights: jax.Array
-    epoch_start: jax.Array
-    start: jax.Array
-    stop: jax.Array
-    steps_per_epoch: jax.Array
+    seed: Leaf
+    class_weights: Leaf
+    mixing_weights: Leaf
+    epoch_start: Leaf
+    start: Leaf
+    stop: Leaf
+    steps_per_epoch: Leaf
 
 
-OPTIMIZERS = ("adam", "sgd")
 DTYPES = ("float32", "bfloat16")
-SCHEDULES = ("exp", "step", "cosine")
 
 
 def create_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
@@ -122,8 +123,10 @@ def create_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransfo
 
 
 def learning_rate(
-    config: ml_collections.ConfigDict, step: jax.Array, steps_per_epoch: jax.Array
-) -> jax.Array:
+    config: ml_collections.ConfigDict,
+    step: Int[Array, ""] | int,
+    steps_per_epoch: Int[Array, ""] | int,
+) -> Float[Array, ""]:
     """The rate of a step, counted from 0.
 
     `exp` multiplies it by `learning_rate_decay` after each epoch, `step` after each
@@ -144,7 +147,7 @@ def learning_rate(
 
 
 def create_state(
-    setup: Setup, feature_shape: tuple[int, int], seed: jax.Array
+    setup: Setup, feature_shape: tuple[int, int], seed: Int[ArrayLike, ""]
 ) -> TrainState:
     """A run's state before its first step."""
     segment = jnp.zeros((1, *feature_shape))
@@ -165,15 +168,18 @@ def variables(state: TrainState) -> dict[str, Any]:
     return {"params": state.params, "batch_stats": state.batch_stats}
 
 
-def dropout_key(seed: jax.Array, step: jax.Array) -> jax.Array:
+def dropout_key(seed: Int[ArrayLike, ""], step: Int[ArrayLike, ""]) -> Array:
     """The key of a step's dropout, by (seed, step)."""
     key = jax.random.fold_in(jax.random.key(seed), streams.number("dropout"))
     return jax.random.fold_in(key, step)
 
 
 def cross_entropy(
-    logits: jax.Array, labels: jax.Array, class_weights: jax.Array, axis: str | None
-) -> jax.Array:
+    logits: Float[Array, "batch classes"],
+    labels: Int[Array, " batch"],
+    class_weights: Float[Array, " classes"],
+    axis: str | None,
+) -> Float[Array, ""]:
     """The mean over a global batch, each example weighing as much as its class.
 
     Returns:
@@ -185,7 +191,11 @@ def cross_entropy(
 
 
 def train_step(
-    setup: Setup, state: TrainState, data: Data, pairs: jax.Array, window: Window
+    setup: Setup,
+    state: TrainState,
+    data: Data,
+    pairs: Int[Array, "2 batch"],
+    window: Window,
 ) -> TrainState:
     """One step of mixup training on this device's part of a global batch.
 
@@ -239,7 +249,11 @@ def train_step(
 
 
 def train_steps(
-    setup: Setup, state: TrainState, data: Data, pairs: jax.Array, window: Window
+    setup: Setup,
+    state: TrainState,
+    data: Data,
+    pairs: Int[Array, "steps 2 batch"],
+    window: Window,
 ) -> TrainState:
     """Trains up to step `window.stop` without the host; a non-finite loss ends it.
 
@@ -301,8 +315,8 @@ def evaluate(
     num_utterances: int,
     variables: dict,
     data: Data,
-    segments: jax.Array,
-) -> jax.Array:
+    segments: Int[Array, " segments"],
+) -> Float[Array, "{num_utterances} {setup.num_classes}"]:
     """Sums the logits of each utterance's segments.
 
     Args:
@@ -323,7 +337,7 @@ def evaluate(
     def body(i, logit_sums):
         batch = lax.dynamic_slice_in_dim(segments, i * batch_size, batch_size)
         x = data.features[batch].astype(setup.config.dtype)
-        logits = setup.model.apply(variables, x, train=False)
+        logits: Any = setup.model.apply(variables, x, train=False)
         logits = jnp.where(batch[:, None] >= 0, logits, 0)
         return logit_sums.at[data.utterance[batch]].add(logits)
 

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import safetensors.numpy
 
-from data_prep import records, text
+from data_prep import paths, records, text
 from glam_jax import models, weights
 
 # Module of the reference implementation -> module of ours.
@@ -130,7 +130,7 @@ def write_folder(
       ValueError: For another kind of file (such as a pickle, which can run code), a
         folder that holds a model, or weights that do not fit.
     """
-    file, folder = pathlib.Path(file), pathlib.Path(folder).expanduser()
+    file, folder = pathlib.Path(file), paths.local(folder, "folder")
     if (folder / weights.MODEL).exists():
         raise ValueError(f"{folder} holds a model already; give another folder")
     data_set = data_set or records.DataSet(corpus="")
@@ -142,7 +142,12 @@ def write_folder(
             f"{file} tells {count} classes apart, not {', '.join(class_names)}"
         )
     description = weights.describe(name, class_names, "float32", data_set, shape)
-    chosen = {"run": 0, "weights": "weights", "source": file.name}
+    chosen = {
+        "run": 0,
+        "weights": "weights",
+        "sha256": weights.digest(variables),
+        "source": file.name,
+    }
     weights.save(folder / "weights", variables)
     text.write_text(
         folder / weights.MODEL,

@@ -2,39 +2,37 @@
 
 import contextlib
 import dataclasses
-import json
+import hashlib
 import pathlib
-import signal
-import threading
 from collections.abc import Callable, Iterator
 
 import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
 
+from data_prep import paths
 from glam_jax import (
     checkpoint,
     claims,
     input_pipeline,
     metrics,
-    models,
     parallel,
     provenance,
     recognizer,
     report,
     results,
+    signals,
     splits,
     steps,
+    weights,
 )
 from glam_jax import program as program_lib
 from glam_jax import progress as progress_lib
 from glam_jax import runs as runs_lib
 from glam_jax import workdir as workdir_lib
-from glam_jax.splits import leakage, split_files
-
-
-class Preempted(Exception):
-    """SIGTERM or Ctrl-C came; what was trained is saved."""
+from glam_jax.signals import Preempted
+from glam_jax.splits import gaps, leakage, split_files
+from glam_jax.values import check
 
 
 def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
@@ -56,14 +54,16 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
       FloatingPointError: When a loss is not finite.
       Preempted: After saving, when SIGTERM or Ctrl-C came.
     """
-    folder = pathlib.Path(workdir)
+    folder = paths.local(workdir, "workdir")
     check(config)
-    finished = folder / results.REPORT
-    if finished.exists() and not config.split_file:  # which may have changed
+    if (folder / results.REPORT).exists() and not config.split_file:  # it may change
         workdir_lib.claim(folder, config)
-        return complete(finished)
-    with _hold(folder):
-        return _train_and_evaluate(config, folder)
+        if report := complete(folder):
+            return report
+    dataset = input_pipeline.load(config)
+    all_runs = runs_lib.plan(config, dataset)
+    with _hold(folder):  # not before: what is refused leaves no folder
+        return _train_and_evaluate(config, dataset, all_runs, folder)
 
 
 @contextlib.contextmanager
@@ -82,19 +82,29 @@ def _hold(folder: pathlib.Path) -> Iterator[None]:
 
 
 def _train_and_evaluate(
-    config: ml_collections.ConfigDict, folder: pathlib.Path
+    config: ml_collections.ConfigDict,
+    dataset: input_pipeline.Dataset,
+    all_runs: list[runs_lib.Run],
+    folder: pathlib.Path,
 ) -> dict:
-    finished = folder / results.REPORT
-    dataset = input_pipeline.load(config)
-    all_runs = runs_lib.plan(config, dataset)
     workdir_lib.claim(folder, config)
     split_table = runs_lib.split_table(all_runs, dataset)
     workdir_lib.keep_splits(folder, split_table)
-    if finished.exists():
-        return complete(finished)
+    if done := complete(folder):
+        return done
     both_sides = leakage.measure([run.split for run in all_runs], dataset.groups)
     print(leakage.describe(both_sides))
+    by_run = dict(zip(runs_lib.names(all_runs), all_runs, strict=True))
+    warnings = gaps.find(
+        {name: run.split for name, run in by_run.items()},
+        dataset.labels,
+        dataset.class_names,
+    )
+    for warning in warnings:
+        print(f"warning: {warning}")
     outputs = workdir_lib.Workdir(folder, dataset.class_names)
+    origin = provenance.begin(dataset)
+    outputs.check_data(origin["data_digest"])
     parallel.wait_for_all("files are read")
     count, *shape = dataset.features.shape
     print(
@@ -109,10 +119,12 @@ def _train_and_evaluate(
         f"{program.compile_seconds:.1f} s, after {program.load_seconds:.1f} s for the "
         f"data; {program_lib.describe(program)}"
     )
-    outputs.describe(config, dataset, provenance.begin(dataset))
+    outputs.describe(config, dataset, origin)
     progress = progress_lib.Progress(all_runs, config.num_epochs)
-    unfinished = [run for run in all_runs if run.number not in outputs.finished()]
-    with _stop_signals() as stop_requested:
+    finished = outputs.finished()
+    outputs.predictions.keep(finished)
+    unfinished = [run for run in all_runs if run.number not in finished]
+    with signals.deferred() as stop_requested:
         for group in program_lib.groups(program, unfinished):
             train_group(program, group, outputs, progress, stop_requested)
     state = selected_state(program, all_runs[0], outputs)
@@ -123,76 +135,28 @@ def _train_and_evaluate(
             report.save_embedding(folder, embeddings, dataset.labels[test])
         outputs.end(provenance.now())
         sha256 = split_files.digest(split_table)
-        report.write(folder, {"sha256": sha256, "both_sides": both_sides})
+        splits_used = {
+            "file": config.split_file,
+            "sha256": sha256,
+            "both_sides": both_sides,
+            "warnings": warnings,
+        }
+        report.write(folder, splits_used)
     parallel.wait_for_all("report is written")
-    return json.loads(finished.read_text())
+    return results.read_json(folder / results.REPORT)
 
 
-def complete(finished: pathlib.Path) -> dict:
-    """Reads the report of a finished training."""
-    print(f"{finished.parent} is complete.")
-    return json.loads(finished.read_text())
-
-
-def check(config: ml_collections.ConfigDict) -> None:
-    """Raises ValueError for values that no training can have."""
-    for key in (
-        "batch_size",
-        "num_epochs",
-        "checkpoint_every",
-        "decay_epochs",
-        "hop",
-        "test_hop",
-    ):
-        if config[key] < 1:
-            raise ValueError(f"config.{key} must be at least 1, not {config[key]}")
-    if config.num_folds < 2:
-        raise ValueError(f"config.num_folds must be at least 2, not {config.num_folds}")
-    for key in (
-        "num_runs",
-        "seed",
-        "mixup_alpha",
-        "warmup_epochs",
-        "runs_per_group",
-        "input_workers",
-    ):
-        if config[key] < 0:
-            raise ValueError(f"config.{key} must not be negative, not {config[key]}")
-    models.row(config.model)
-    for key, names in (
-        ("optimizer", steps.OPTIMIZERS),
-        ("schedule", steps.SCHEDULES),
-        ("protocol", splits.PROTOCOLS),
-        ("parallel", parallel.MODES),
-        ("input", parallel.INPUTS),
-        ("dtype", steps.DTYPES),
-    ):
-        if config[key] not in names:
-            raise ValueError(
-                f"unknown config.{key} {config[key]!r}; there are {', '.join(names)}"
-            )
-
-
-@contextlib.contextmanager
-def _stop_signals() -> Iterator[Callable[[], bool]]:
-    """While it is open, SIGTERM or Ctrl-C makes the given function return True.
-
-    The second one acts as usual.
-    """
-    requested = threading.Event()
-    previous = {}
-
-    def request(number, frame):
-        requested.set()
-        signal.signal(number, previous[number])
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        previous[number] = signal.signal(number, request)
-    try:
-        yield requested.is_set
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
+def complete(folder: pathlib.Path) -> dict | None:
+    """Reads the report of a finished training; None when there is none to believe."""
+    path = folder / results.REPORT
+    if not path.exists():
+        return None
+    sealed = results.read_json(folder / weights.MODEL).get("report")
+    if sealed != hashlib.sha256(path.read_bytes()).hexdigest():
+        print(f"{path} is not what was written; it is made again")
+        return None
+    print(f"{folder} is complete.")
+    return results.read_json(path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -231,8 +195,6 @@ def train_group(
     pace = program_lib.Pace()
     with contextlib.ExitStack() as stack:
         members = [begin(program, run, outputs, stack) for run in group]
-        for member in members:
-            outputs.metrics.forget_after(member.run.number, member.epochs_done)
         epochs_done = min(member.epochs_done for member in members)
         progress.begin_group(group, epochs_done, outputs.folder)
         state = program.layout.put_runs([member.state for member in members])
@@ -251,13 +213,13 @@ def train_group(
     states = [selected_state(program, run, outputs) for run in group]
     logits = program_lib.mean_logits(program, program.layout.put_runs(states), group)
     for run, state, of_run in zip(group, states, logits, strict=True):
-        outputs.choose(run, int(state.step))
         outputs.predictions.add(
             run.number,
             program.dataset.ids[run.split.test],
             program.dataset.labels[run.split.test],
             recognizer.softmax(of_run[run.split.test]),
         )
+        outputs.choose(run, state)
 
 
 def begin(
@@ -266,14 +228,32 @@ def begin(
     outputs: workdir_lib.Workdir,
     stack: contextlib.ExitStack,
 ) -> Member:
-    """Opens a run's checkpoints and reads the last one, if there is any."""
+    """Opens a run's checkpoints and reads the last one, if there is any to believe."""
     selection = splits.protocol(program.config.protocol).selection
     folder = outputs.checkpoints(run.number)
     checkpoints = stack.enter_context(checkpoint.manager(folder, selection))
-    state = program.init(run.seed)
-    if (latest := checkpoints.latest_step()) is not None:
-        state = checkpoint.restore(checkpoints, state, latest)
-    return Member(run, checkpoints, state)
+    fresh = Member(run, checkpoints, program.init(run.seed))
+    if (last := checkpoint.restore_last(checkpoints, fresh.state)) is None:
+        outputs.metrics.forget_after(run.number, 0)
+        return fresh
+    state, notes = last
+    member = dataclasses.replace(fresh, state=state)
+    outputs.metrics.forget_after(run.number, member.epochs_done)
+    rows = outputs.metrics.of_run(run.number)
+    lost = notes["metrics"] != results.digest(rows)
+    if rows and selection != "last":
+        best = metrics.selected(rows, selection)["epoch"] * run.steps_per_epoch
+        lost |= best not in checkpoints.all_steps()
+    if not lost:
+        return member
+    print(
+        f"{outputs.folder}: metrics.jsonl or the best checkpoint of run {run.number} "
+        "is not what was written; the run is trained anew"
+    )
+    for step in checkpoints.all_steps():
+        checkpoints.delete(step)
+    outputs.metrics.forget_after(run.number, 0)
+    return fresh
 
 
 def finish_epoch(
@@ -337,7 +317,7 @@ def save_due(
       stopping: Whether to save in any case, even in the middle of an epoch.
     """
     due = [
-        (k, member.checkpoints, rows.get(member.run.number))
+        (k, member, rows.get(member.run.number))
         for k, member in enumerate(members)
         if stopping
         or (
@@ -347,8 +327,10 @@ def save_due(
     ]
     if due:
         states = program_lib.fetch(program, state)
-        for k, checkpoints, row in due:
-            checkpoint.save(checkpoints, states[k], row)
+        for k, member, row in due:
+            so_far = outputs.metrics.of_run(member.run.number)
+            notes = {"metrics": results.digest(so_far)}
+            checkpoint.save(member.checkpoints, states[k], row, notes)
 
 
 def epoch_row(
@@ -416,5 +398,5 @@ def selected_state(
     row = metrics.selected(outputs.metrics.of_run(run.number), selection)
     folder = outputs.checkpoints(run.number)
     with checkpoint.manager(folder, selection) as checkpoints:
-        like = program.init(run.seed)
-        return checkpoint.restore(checkpoints, like, row["epoch"] * run.steps_per_epoch)
+        step = row["epoch"] * run.steps_per_epoch
+        return checkpoint.restore(checkpoints, program.init(run.seed), step)[0]

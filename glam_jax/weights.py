@@ -1,5 +1,6 @@
 """The files of a trained network: model.json, which describes it, and its weights."""
 
+import hashlib
 import json
 import pathlib
 from collections.abc import Sequence
@@ -93,6 +94,17 @@ def inside(folder: pathlib.Path, name: str) -> pathlib.Path:
     return path
 
 
+def digest(tree: Any) -> str:
+    """The SHA-256 of all leaves of a tree, with their names, types and shapes."""
+    sha256 = hashlib.sha256()
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        leaf = np.asarray(leaf)
+        name = f"{jax.tree_util.keystr(path)} {leaf.dtype} {leaf.shape}"
+        sha256.update(name.encode())
+        sha256.update(np.ascontiguousarray(leaf).tobytes())
+    return sha256.hexdigest()
+
+
 def save(folder: pathlib.Path, variables: dict[str, Any]) -> None:
     """Writes weights of numpy arrays; the folder must not be there yet.
 
@@ -104,15 +116,35 @@ def save(folder: pathlib.Path, variables: dict[str, Any]) -> None:
         checkpointer.save(folder.absolute(), variables)
 
 
-def restore(folder: pathlib.Path, like: dict[str, Any]) -> dict[str, Any]:
+def restore(
+    folder: pathlib.Path, like: dict[str, Any], expected: str
+) -> dict[str, Any]:
     """Reads weights, as numpy arrays.
 
     Args:
       folder: Where they lie.
       like: {'params', 'batch_stats'} of arrays or shapes as in the folder.
+      expected: Their `digest`.
+
+    Raises:
+      ValueError: When they are damaged.
     """
-    with ocp.StandardCheckpointer() as checkpointer:
-        return checkpointer.restore(folder.absolute(), jax.tree.map(zeros, like))
+    try:
+        with ocp.StandardCheckpointer() as checkpointer:
+            variables = checkpointer.restore(
+                folder.absolute(), jax.tree.map(zeros, like)
+            )
+    except Exception as error:  # Orbax and what it stands on raise many kinds
+        raise ValueError(f"{damaged(folder, error)}; train again") from error
+    if digest(variables) != expected:
+        raise ValueError(f"{folder} is damaged (other weights than saved); train again")
+    return variables
+
+
+def damaged(path: pathlib.Path, error: Exception) -> str:
+    """That a file or folder is damaged, and why, in one line."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{path} is damaged ({type(error).__name__}: {lines[0]:.200})"
 
 
 def zeros(leaf: Any) -> np.ndarray:

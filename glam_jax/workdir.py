@@ -4,6 +4,8 @@ Everything a report needs is in these files, and a run that stopped goes on from
 and its checkpoints. Of several processes all read and only the first writes.
 """
 
+import contextlib
+import hashlib
 import json
 import pathlib
 from typing import Any
@@ -19,7 +21,18 @@ from glam_jax import (
     parallel,
     results,
     runs,
+    steps,
     weights,
+)
+
+CONFIG = "config.json"
+# What a training leaves; a folder with one of them is its config's.
+RESULTS = (
+    weights.CHECKPOINTS,
+    weights.MODEL,
+    results.REPORT,
+    "metrics.jsonl",
+    "predictions.csv",
 )
 
 
@@ -30,27 +43,36 @@ def write_atomically(path: pathlib.Path, text: str) -> None:
     text_lib.write_text(path, text)
 
 
+def has_results(folder: pathlib.Path) -> bool:
+    """Whether a training has left anything in a folder."""
+    return any((folder / name).exists() for name in RESULTS)
+
+
 def claim(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     """Makes `folder` the place of this config's training.
 
-    A folder in which nothing was trained yet may change its config.
+    config.json is written while there are no results, and never afterwards.
 
     Raises:
       ValueError: When it is another config's, with the differences.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / "config.json"
+    path = folder / CONFIG
     ours = json.loads(config.to_json_best_effort())
-    if not (folder / weights.CHECKPOINTS).exists():
+    if not has_results(folder):
         write_atomically(path, json.dumps(ours, indent=2) + "\n")
         return
-    if not (folder / weights.MODEL).exists():
+    began = (folder / weights.CHECKPOINTS).exists() or (
+        folder / results.REPORT
+    ).exists()
+    if began and not (folder / weights.MODEL).exists():
         raise ValueError(
-            f"{folder} holds a training of an earlier version of glam_jax, which this "
-            f"one can neither open nor go on with: it has no {weights.MODEL}. Give "
-            "another --workdir, or delete this one to train again."
+            f"{folder} holds a training without {weights.MODEL}: one of an earlier "
+            "version of glam_jax, which this one can neither open nor go on with, or "
+            "one that lost it. Give another --workdir, or delete this one to train "
+            "again."
         )
-    theirs = json.loads(path.read_text())
+    theirs = results.read_json(path)
     differences = [
         f"  {key}: {theirs.get(key, 'not set')} there, {ours.get(key, 'not set')} here"
         for key in sorted((theirs.keys() | ours.keys()) - {*claims.WITHOUT_EFFECT})
@@ -71,8 +93,7 @@ def keep_splits(folder: pathlib.Path, split_table: str) -> None:
       ValueError: When the training in `folder` began with other splits.
     """
     path = folder / "splits.csv"
-    began = (folder / weights.CHECKPOINTS).exists() and path.exists()
-    if began and path.read_text() != split_table:
+    if has_results(folder) and path.exists() and path.read_text() != split_table:
         raise ValueError(
             f"{folder} was begun with other splits: the data set or the split file has "
             "changed since. Give another --workdir, or delete this one."
@@ -87,11 +108,8 @@ class Metrics:
         self._path = folder / "metrics.jsonl"
         self.rows: list[dict[str, Any]] = []
         if self._path.exists():
-            self.rows = [
-                json.loads(line)
-                for line in self._path.read_text().splitlines(keepends=True)
-                if line.endswith("\n")  # a kill can cut the last line
-            ]
+            lines = self._path.read_bytes().splitlines()
+            self.rows = [row for line in lines if (row := _epoch(line))]
 
     def of_run(self, run: int) -> list[dict[str, Any]]:
         """The rows of a run, by epoch."""
@@ -112,6 +130,15 @@ class Metrics:
         write_atomically(self._path, "".join(lines))
 
 
+def _epoch(line: bytes) -> dict[str, Any] | None:
+    """A line of metrics.jsonl; None for one that a kill has cut, or that is damaged."""
+    try:
+        row = json.loads(line)
+        return row if isinstance(row["run"] + row["epoch"], int) else None
+    except (ValueError, KeyError, TypeError):
+        return None
+
+
 class Predictions:
     """predictions.csv: class probabilities of each test utterance of each finished run.
 
@@ -123,16 +150,29 @@ class Predictions:
         self._class_names = class_names
         self._rows: list[list[str]] = []
         if self._path.exists():
-            _, self._rows = text_lib.read_csv(self._path)
+            with contextlib.suppress(ValueError):  # damaged: its runs are not finished
+                _, rows = text_lib.read_csv(self._path)
+                width = 3 + len(class_names)
+                self._rows = [
+                    row for row in rows if len(row) == width and row[1].isdecimal()
+                ]
 
     def runs(self) -> list[int]:
         """The finished runs, in order."""
         return sorted({int(row[1]) for row in self._rows})
 
+    def keep(self, runs: set[int]) -> None:
+        """Drops all runs but these."""
+        self._rows = [row for row in self._rows if int(row[1]) in runs]
+
+    def rows_of(self, run: int) -> list[list[str]]:
+        """The rows of a run, as in the file."""
+        return [row for row in self._rows if row[1] == str(run)]
+
     def add(
         self, run: int, ids: np.ndarray, labels: np.ndarray, probabilities: np.ndarray
     ) -> None:
-        """Adds a finished run.
+        """Adds a finished run, or replaces it.
 
         Args:
           run: The run's number.
@@ -140,8 +180,9 @@ class Predictions:
           labels: (utterances,) int32, the true classes.
           probabilities: (utterances, classes) float32.
         """
+        self._rows = [row for row in self._rows if row[1] != str(run)]
         self._rows += [
-            [utterance, str(run), self._class_names[label], *map(str, row)]
+            [str(utterance), str(run), self._class_names[label], *map(str, row)]
             for utterance, label, row in zip(ids, labels, probabilities, strict=True)
         ]
         header = ["utterance", "run", "label", *self._class_names]
@@ -149,7 +190,7 @@ class Predictions:
 
     def of_run(self, run: int) -> tuple[np.ndarray, np.ndarray]:
         """(utterances,) true labels and (utterances, classes) probabilities."""
-        rows = [row for row in self._rows if int(row[1]) == run]
+        rows = self.rows_of(run)
         labels = [self._class_names.index(row[2]) for row in rows]
         return np.array(labels), np.array([row[3:] for row in rows], np.float32)
 
@@ -168,17 +209,40 @@ class Workdir:
         self.metrics = Metrics(folder)
         self.predictions = Predictions(folder, class_names)
         path = folder / weights.MODEL
-        self.model: dict[str, Any] = (
-            json.loads(path.read_text()) if path.exists() else {}
-        )
+        self.model: dict[str, Any] = results.read_json(path) if path.exists() else {}
 
     def checkpoints(self, run: int) -> pathlib.Path:
         """Where the checkpoints of a run are."""
         return self.folder / weights.CHECKPOINTS / f"run_{run:03d}"
 
     def finished(self) -> set[int]:
-        """The runs whose predictions and chosen weights are known."""
-        return {run["run"] for run in self.model["runs"]} & {*self.predictions.runs()}
+        """The runs whose predictions and metrics are those that were written."""
+        found = set()
+        for run in self.model.get("runs", []):
+            number = run["run"]
+            for file, rows in (
+                ("predictions", self.predictions.rows_of(number)),
+                ("metrics", self.metrics.of_run(number)),
+            ):
+                if run[file] != results.digest(rows):
+                    print(
+                        f"{self.folder}: the {file} of run {number} are not those that "
+                        "were written; they are made again"
+                    )
+                    break
+            else:
+                found.add(number)
+        return found
+
+    def check_data(self, digest: str) -> None:
+        """Raises ValueError when the training began with other data."""
+        began = self.model.get("provenance", {}).get("data_digest", digest)
+        if began != digest:
+            raise ValueError(
+                f"{self.folder} was begun with other data under the same name (digest "
+                f"{began[:16]} there, {digest[:16]} now): recordings, labels or groups "
+                f"differ. Bring the data set back, or {results.DELETE}"
+            )
 
     def describe(
         self,
@@ -226,8 +290,9 @@ class Workdir:
         """When the training first started."""
         return self.model.get("provenance", {}).get("started")
 
-    def choose(self, run: runs.Run, step: int) -> None:
-        """Notes which checkpoint of a run is the one reported and to be used."""
+    def choose(self, run: runs.Run, state: steps.TrainState) -> None:
+        """Notes the state of a finished run that is reported and to be used."""
+        step = int(state.step)
         folder = self.checkpoints(run.number)
         chosen_weights = checkpoint.weights_folder(folder, step)
         chosen = {
@@ -236,6 +301,9 @@ class Workdir:
             "fold": run.fold,
             "epoch": step // run.steps_per_epoch,
             "weights": chosen_weights.relative_to(self.folder).as_posix(),
+            "sha256": weights.digest(steps.variables(state)),
+            "metrics": results.digest(self.metrics.of_run(run.number)),
+            "predictions": results.digest(self.predictions.rows_of(run.number)),
         }
         others = [r for r in self.model["runs"] if r["run"] != run.number]
         self.model["runs"] = sorted([*others, chosen], key=lambda r: r["run"])
@@ -244,6 +312,11 @@ class Workdir:
     def end(self, time: str) -> None:
         """Notes when the training ended."""
         self.model["provenance"]["ended"] = time
+        self._write_model()
+
+    def seal(self, report: str) -> None:
+        """Notes the digest of report.json, before it is written."""
+        self.model["report"] = hashlib.sha256(report.encode()).hexdigest()
         self._write_model()
 
     def _write_model(self) -> None:

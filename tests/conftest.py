@@ -5,6 +5,7 @@ import os
 import pathlib
 
 import jax
+import jaxtyping
 import ml_collections
 import pytest
 
@@ -12,6 +13,18 @@ import pytest
 os.environ.setdefault("XLA_FLAGS", "--xla_backend_optimization_level=0")
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_num_cpu_devices", int(os.environ.get("NUM_DEVICES", 4)))
+
+# Shapes and types are checked in the tests, at every call.
+jaxtyping.install_import_hook(
+    [
+        "glam_jax.steps",
+        "glam_jax.feeds",
+        "glam_jax.models.glam",
+        "glam_jax.models.baselines",
+        "glam_jax.models.layers",
+    ],
+    "beartype.beartype",
+)
 
 from helpers import prepare, shorten  # noqa: E402
 

@@ -85,9 +85,9 @@ def test_a_step_lowered_for_cuda_stays_on_the_gpu(recipe):
 def test_a_call_of_the_host_in_the_step_is_refused_with_its_name(recipe, monkeypatch):
     train_step = steps.train_step
 
-    def with_callback(config, model, optimizer, state, *arguments):
+    def with_callback(setup, state, *arguments):
         jax.debug.callback(print, state.step)
-        return train_step(config, model, optimizer, state, *arguments)
+        return train_step(setup, state, *arguments)
 
     monkeypatch.setattr(steps, "train_step", with_callback)
     with pytest.raises(ValueError, match="callback"):

@@ -11,7 +11,7 @@ from glam_jax import claims, train
 
 HOLD = """
 import pathlib, sys
-from glam_jax import claims, train
+from glam_jax import claims
 with claims.hold(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()

@@ -6,7 +6,7 @@ import pathlib
 import subprocess
 import sys
 
-import finished
+import invented
 import numpy as np
 import pytest
 
@@ -14,8 +14,8 @@ from data_prep import text
 from glam_jax import comparison, results
 
 ROOT = pathlib.Path(__file__).parents[1]
-GLAM = finished.training("glam", [80.0, 82.0, 84.0])
-MHCNN = finished.training("mhcnn", [79.0, 80.0, 81.0])
+GLAM = invented.training("glam", [80.0, 82.0, 84.0])
+MHCNN = invented.training("mhcnn", [79.0, 80.0, 81.0])
 
 
 def changed(training, **fields):
@@ -25,19 +25,19 @@ def changed(training, **fields):
 @pytest.mark.parametrize(
     ("other", "message"),
     [
-        (finished.training("x", [1, 2]), "one has 3 runs and the other 2"),
+        (invented.training("x", [1, 2]), "one has 3 runs and the other 2"),
         (changed(MHCNN, runs=MHCNN.runs + 1), "their runs have different numbers"),
         (
-            finished.training("x", [1, 2, 3], tested=("a", "b", "c", "e")),
+            invented.training("x", [1, 2, 3], tested=("a", "b", "c", "e")),
             "run 0 is tested on 4 and 4 utterances, of which 2 are not in both, such "
             "as d",
         ),
         (
-            finished.training("x", [1, 2, 3], classes=["neutral", "sad"]),
+            invented.training("x", [1, 2, 3], classes=["neutral", "sad"]),
             "their classes are neutral, sad, angry, excited and neutral, sad",
         ),
         (
-            finished.training("x", [1, 2, 3], protocol="speaker"),
+            invented.training("x", [1, 2, 3], protocol="speaker"),
             "their epochs are chosen differently: test and last",
         ),
         (
@@ -97,7 +97,7 @@ def test_equal_speakers_have_no_p_and_one_has_no_interval():
 def test_a_speaker_is_measured_over_all_runs_together():
     """Two runs, of which each tests both speakers on two classes."""
     tested = ("a", "b", "c", "d")
-    training = finished.training("glam", [1, 2], tested, protocol="speaker_folds")
+    training = invented.training("glam", [1, 2], tested, protocol="speaker_folds")
     speakers = dict(zip(tested, ("s0", "s0", "s1", ""), strict=True))
     right = np.array([True, False, True, True, True, True, False, True])
     training = changed(
@@ -115,11 +115,11 @@ def test_a_speaker_is_measured_over_all_runs_together():
 
 def test_speakers_who_were_trained_on_are_not_compared():
     honest = [
-        finished.training(name, [1, 2], protocol="speaker") for name in ("a", "b")
+        invented.training(name, [1, 2], protocol="speaker") for name in ("a", "b")
     ]
     assert {pair["over"] for pair in comparison.pairs(honest)} == {"runs", "speakers"}
     assert {pair["over"] for pair in comparison.pairs([GLAM, MHCNN])} == {"runs"}
-    unknown = finished.training(
+    unknown = invented.training(
         "c", [1, 2], protocol="speaker", splits={"both_sides": {}}
     )
     assert not comparison.held_out_speakers([honest[0], unknown])
@@ -137,10 +137,10 @@ def test_trainings_of_one_model_are_told_apart_by_their_folders():
 def trainings(tmp_path_factory):
     """Three trainings with a speaker left out, and one that tests on others."""
     folder = tmp_path_factory.mktemp("trainings")
-    finished.write(folder / "glam", wrong=[], protocol="speaker")
-    finished.write(folder / "mhcnn", wrong=[0], protocol="speaker", model="mhcnn")
-    finished.write(folder / "worse", wrong=[0, 1, 4], protocol="speaker", model="mhcnn")
-    finished.write(
+    invented.write(folder / "glam", wrong=[], protocol="speaker")
+    invented.write(folder / "mhcnn", wrong=[0], protocol="speaker", model="mhcnn")
+    invented.write(folder / "worse", wrong=[0, 1, 4], protocol="speaker", model="mhcnn")
+    invented.write(
         folder / "other", [], tested=((0, 1, 2), (4, 5, 6, 7)), protocol="speaker"
     )
     return folder

@@ -2,7 +2,7 @@
 
 import dataclasses
 
-import finished
+import invented
 import numpy as np
 import pytest
 from matplotlib import image
@@ -11,7 +11,7 @@ from glam_jax import figures
 
 
 def training(name, num_runs=2, **changes):
-    return finished.training(name, [50.0] * num_runs, **changes)
+    return invented.training(name, [50.0] * num_runs, **changes)
 
 
 @pytest.mark.parametrize("count", [1, 5])
@@ -43,7 +43,7 @@ def test_more_than_four_trainings_go_to_several_rows():
 def test_several_embeddings_have_one_legend_with_the_true_names():
     figure = figures.embedding([training("mhcnn"), training("glam")])
     (legend,) = figure.legends
-    assert [text.get_text() for text in legend.get_texts()] == [*finished.CLASSES]
+    assert [text.get_text() for text in legend.get_texts()] == [*invented.CLASSES]
     assert not any(axes.get_legend() for axes in figure.axes)
     assert [axes.get_title() for axes in figure.axes] == ["mhcnn", "glam"]
 

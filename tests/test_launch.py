@@ -1,17 +1,23 @@
-"""launch.sh: what it would run on a TPU VM, and what it says to wrong arguments."""
+"""launch.sh: what it would install and run, and what it says to wrong arguments."""
 
+import itertools
 import os
 import pathlib
 import shlex
 import subprocess
+import tomllib
 
-LAUNCH = pathlib.Path(__file__).parents[1] / "launch.sh"
+import pytest
+from packaging import requirements, utils
+
+ROOT = pathlib.Path(__file__).parents[1]
+LAUNCH = ROOT / "launch.sh"
 
 
-def launch(*arguments):
+def launch(*arguments, **environment):
     return subprocess.run(
         [LAUNCH, *arguments],
-        env=os.environ | {"DRY_RUN": "1"},
+        env=os.environ | {"DRY_RUN": "1"} | environment,
         capture_output=True,
         text=True,
         timeout=60,
@@ -52,3 +58,61 @@ def test_an_unknown_word_shows_the_usage():
     result = launch("trian")
     assert result.returncode == 2
     assert "./launch.sh train ARGS" in result.stdout
+
+
+@pytest.fixture
+def with_uv(tmp_path):
+    """A function that gives the PATH of a machine whose `uv` ends with a status."""
+
+    def path(status):
+        (tmp_path / "uv").write_text(f"#!/bin/sh\nexit {status}\n")
+        (tmp_path / "uv").chmod(0o755)
+        return f"{tmp_path}:{os.environ['PATH']}"
+
+    return path
+
+
+@pytest.mark.parametrize(
+    ("status", "installer"),
+    [(0, "uv pip install --python {}"), (1, "{} -m pip install")],
+)
+def test_pinned_releases_are_installed_by_uv_where_it_works(
+    tmp_path, with_uv, status, installer
+):
+    result = launch(
+        *("install", "test"),
+        VENV=str(tmp_path / "venv"),
+        PATH=with_uv(status),
+        JAX_EXTRA="cpu",
+        PYTHON="python3.11",
+    )
+    assert result.returncode == 0
+    create, _, install = map(shlex.split, result.stdout.splitlines())
+    assert create == ["python3.11", "-m", "venv", str(tmp_path / "venv")]
+    installer = installer.format(tmp_path / "venv/bin/python")
+    assert install == [
+        *installer.split(),
+        *("--quiet", "-c", "constraints.txt", "--editable", ".[test]"),
+    ]
+
+
+def test_a_cuda_machine_gets_the_cuda_build(tmp_path, with_uv):
+    result = launch(
+        "install", VENV=str(tmp_path / "venv"), PATH=with_uv(0), JAX_EXTRA="cuda"
+    )
+    assert shlex.split(result.stdout.splitlines()[-1])[-1] == ".[cuda]"
+
+
+def test_every_package_that_the_project_names_is_pinned():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"].values()
+    named = itertools.chain(project["dependencies"], *extras)
+    pinned = [
+        requirements.Requirement(line)
+        for line in (ROOT / "constraints.txt").read_text().splitlines()
+        if not line.startswith("#")
+    ]
+    assert all(str(pin.specifier).startswith("==") for pin in pinned)
+    missing = {utils.canonicalize_name(requirements.Requirement(n).name) for n in named}
+    missing -= {utils.canonicalize_name(pin.name) for pin in pinned}
+    assert not missing

@@ -44,6 +44,23 @@ def test_a_missing_config_file_is_named():
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "error: name a config file: --config=configs/emodb.py"),
+        (("--config=emodb",), "there are crema_d, demo, emodb, iemocap, ravdess"),
+        (("--config=configs/emodb.py", "--config.zz=1"), "no field zz in the config"),
+        (("--config=configs/emodb.py", "--num_epochs=3"), "--config.num_epochs"),
+        (("--config=configs/emodb.py", "--workdir=gs://x"), "--workdir=gs://x: gs://"),
+    ],
+)
+def test_what_cannot_be_is_told_in_one_line(arguments, message):
+    result = run(*arguments)
+    assert result.returncode == 1
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_a_value_of_another_type_is_refused():
     result = run("--config=configs/emodb.py", "--config.num_epochs=many")
     assert result.returncode != 0

@@ -4,6 +4,7 @@ import functools
 import json
 import math
 import os
+import pathlib
 import subprocess
 import sys
 
@@ -156,6 +157,47 @@ def test_compiled_programs_are_kept_in_the_users_cache_folder(tmp_path, monkeypa
         jax.config.update("jax_compilation_cache_dir", kept)
 
 
+def test_a_user_without_a_home_has_no_cache(monkeypatch):
+    kept = jax.config.jax_compilation_cache_dir
+    jax.config.update("jax_compilation_cache_dir", None)
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(pathlib.Path, "expanduser", _no_home)
+    try:
+        parallel.use_compilation_cache()
+        assert jax.config.jax_compilation_cache_dir is None
+    finally:
+        jax.config.update("jax_compilation_cache_dir", kept)
+
+
+def _no_home(path):
+    raise RuntimeError("Could not determine home directory.")
+
+
+def test_double_precision_is_switched_off_with_a_word(capsys):
+    jax.config.update("jax_enable_x64", True)
+    try:
+        parallel.use_single_precision()
+        assert not jax.config.jax_enable_x64
+    finally:
+        jax.config.update("jax_enable_x64", False)
+    assert "JAX_ENABLE_X64 is switched off" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((None, 2, None), "need --coordinator"),
+        ((None, None, 0), "need --coordinator"),
+        (("127.0.0.1", 1, 0), "neither HOST:PORT nor auto"),
+        (("127.0.0.1:1234", None, 0), "needs --num_processes"),
+        (("127.0.0.1:1234", 2, 2), "from 0 to one less"),
+    ],
+)
+def test_processes_that_cannot_be_joined_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        parallel.connect(*arguments)
+
+
 @pytest.mark.parametrize("chosen", [None, 3])
 def test_cores_are_devices_unless_the_user_says_how_many(chosen):
     script = (
@@ -220,10 +262,10 @@ def test_a_group_stopped_in_the_middle_ends_with_the_same_numbers(
     config, folder, report = six_runs
     save = checkpoint.save
 
-    def save_some(manager, state, row):
+    def save_some(manager, state, row, notes):
         if row is not None and (row["run"], row["epoch"]) == (3, 1):
             raise RuntimeError("crash")
-        save(manager, state, row)
+        save(manager, state, row, notes)
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoint, "save", save_some)

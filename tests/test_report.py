@@ -2,7 +2,7 @@
 
 import json
 
-import finished
+import invented
 import numpy as np
 import pytest
 from matplotlib import image
@@ -12,7 +12,12 @@ from glam_jax import report
 
 # Two runs of two test utterances. Run 0 is best after epoch 1, run 1 after epoch 2.
 WA = {0: (100.0, 50.0), 1: (50.0, 50.0)}
-SPLITS = {"sha256": "0" * 64, "both_sides": {"speaker": {"shared": 2, "tested": 2}}}
+SPLITS = {
+    "file": "",
+    "sha256": "0" * 64,
+    "both_sides": {"speaker": {"shared": 2, "tested": 2}},
+    "warnings": ["class sad is tested, but no utterance of it trains, in run 0"],
+}
 UA = {0: (100.0, 50.0), 1: (50.0, 60.0)}
 
 
@@ -20,7 +25,7 @@ def write_training(folder, protocol):
     config = iemocap.get_config()
     config.protocol, config.num_epochs = protocol, 2
     ids, speakers = np.array(["a", "b"]), np.array(["s0", "s1"])
-    outputs = finished.describe(folder, config, ids, np.array([0, 1]), speakers)
+    outputs = invented.describe(folder, config, ids, np.array([0, 1]), speakers)
     for run in (0, 1):
         for epoch in (1, 2):
             row = {"run": run, "seed": run, "fold": "", "epoch": epoch, "loss": 1.0}
@@ -92,7 +97,22 @@ def test_the_optimistic_epoch_stands_beside_the_one_chosen_on_validation(tmp_pat
 def test_what_stands_on_both_sides_is_reported(folder):
     written = report.write(folder, SPLITS)
     assert written["splits"] == SPLITS
-    assert "on both sides: 2 of 2 speakers" in (folder / "report.md").read_text()
+    text = (folder / "report.md").read_text()
+    assert "on both sides: 2 of 2 speakers" in text
+    assert "**Warning: class sad is tested, but no utterance of it trains" in text
+
+
+def test_the_report_says_how_it_was_made(folder):
+    report.write(folder, SPLITS)
+    text = " ".join((folder / "report.md").read_text().split())
+    for told in (
+        "| features | mfcc 26 x 57 of segments of 28800 samples",
+        "optimizer adam, learning_rate 0.001, schedule exp",
+        "| versions | glam_jax 0, jax 0 |",
+        "| devices | 1 x cpu |",
+        f"| data digest | {'0' * 64} |",
+    ):
+        assert told in text
 
 
 def test_pictures_are_written(folder):

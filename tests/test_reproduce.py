@@ -284,10 +284,11 @@ def test_shards_write_one_table_when_they_are_done(small_grid, tmp_path, capsys)
         assert "in training by process" in grid.listing([first], tmp_path)
     printed = capsys.readouterr().out
     assert f"passed over: {first.folder(tmp_path)} is in use by process" in printed
+    assert not second.folder(tmp_path).exists()
     assert "passed over: protocol 'text' needs 2 texts, but the data have 0" in printed
-    assert "2 of 2 trainings are not finished" in printed
+    assert "2 of 2 trainings are not in the table" in printed
     assert not (tmp_path / "fair" / "table.md").exists()
     grid.reproduce("fair", small_grid, grid.shard(small_grid, "0/2"), tmp_path)
-    assert "1 of 2 trainings are not finished" in capsys.readouterr().out
+    assert "1 of 2 trainings are not in the table" in capsys.readouterr().out
     assert f"| {SMALL} " in (tmp_path / "fair" / "table.md").read_text()
     assert grid.state(first.folder(tmp_path)) == "finished"

@@ -3,6 +3,7 @@
 import functools
 
 import jax
+import jaxtyping
 import numpy as np
 import pytest
 from helpers import (
@@ -195,10 +196,17 @@ def test_sgd_has_nesterov_momentum_and_l2_as_pytorch_defines_them(recipe):
         weight -= 0.1 * float(change)
 
 
+def test_another_shape_than_the_annotated_one_is_an_error_in_these_tests():
+    logits, weights = jax.numpy.zeros((3, 2)), jax.numpy.ones(2)
+    with pytest.raises(jaxtyping.TypeCheckError):
+        steps.cross_entropy(logits, jax.numpy.array([0, 1]), weights, None)
+
+
 def test_classes_weigh_as_asked():
     """As PyTorch's weighted cross entropy: the mean of the batch's own weights."""
     logits = np.log([[0.5, 0.5], [0.25, 0.75], [0.9, 0.1]])
     labels = np.array([0, 1, 0])
-    loss = steps.cross_entropy(logits, labels, np.array([1.0, 4.0]), None)
+    arrays = map(jax.numpy.array, (logits, labels, [1.0, 4.0]))
+    loss = steps.cross_entropy(*arrays, None)
     expected = -(np.log(0.5) + 4 * np.log(0.75) + np.log(0.9)) / 6
     np.testing.assert_allclose(loss, expected, rtol=1e-6)

@@ -1,14 +1,14 @@
 """Tables of several trainings: numbers by hand, the paper's beside them, formats."""
 
-import finished
+import invented
 import pytest
 
 from data_prep import text
 from glam_jax import comparison, tables
 
 GLAM, MHCNN = (
-    finished.training("glam", [80.0, 82.0, 84.0]),
-    finished.training("mhcnn", [79.0, 80.0, 81.0]),
+    invented.training("glam", [80.0, 82.0, 84.0]),
+    invented.training("mhcnn", [79.0, 80.0, 81.0]),
 )
 EMODB = {"corpus": "emodb", "tfds_splits": ["train"]}
 
@@ -24,7 +24,7 @@ def test_a_line_has_our_figures_and_the_papers():
 
 def test_a_protocol_of_the_last_epoch_shows_it_once():
     line = tables.result_line(
-        "honest", finished.training("glam", [60.0], protocol="session")
+        "honest", invented.training("glam", [60.0], protocol="session")
     )
     assert line["WA"] == "60.00"
     assert "WA, last epoch" not in line
@@ -32,24 +32,24 @@ def test_a_protocol_of_the_last_epoch_shows_it_once():
 
 
 def test_figures_of_iemocap_beside_another_corpus_are_named():
-    line = tables.result_line("main", finished.training("glam", [60.0], **EMODB))
+    line = tables.result_line("main", invented.training("glam", [60.0], **EMODB))
     assert line["paper (IEMOCAP impro): WA"] == "81.18 ± 1.47"
 
 
 def test_figures_of_four_classes_do_not_stand_beside_others():
-    other = finished.training("glam", [60.0], classes=["sad", "angry", "neutral"])
+    other = invented.training("glam", [60.0], classes=["sad", "angry", "neutral"])
     assert tables.result_line("main", other)["paper: WA"] == ""
 
 
 def test_figures_of_iemocap_do_not_stand_beside_trainings_of_ones_own():
-    line = tables.result_line("", finished.training("glam", [60.0], **EMODB))
+    line = tables.result_line("", invented.training("glam", [60.0], **EMODB))
     assert not any(cell for column, cell in line.items() if "paper" in column)
     assert tables.result_line("", GLAM)["paper: WA"] == "81.18 ± 1.47"
 
 
 def test_a_row_that_nobody_published_stays_empty():
     assert (
-        tables.result_line("fair", finished.training("glam5", [60.0]))["paper: WA"]
+        tables.result_line("fair", invented.training("glam5", [60.0]))["paper: WA"]
         == ""
     )
 
@@ -65,7 +65,7 @@ def test_pairs_on_the_same_utterances_are_compared():
 
 
 def test_pairs_of_held_out_speakers_have_an_interval_of_two_bounds():
-    part = [finished.training(name, [60.0], protocol="speaker") for name in ("a", "b")]
+    part = [invented.training(name, [60.0], protocol="speaker") for name in ("a", "b")]
     (line,) = tables.pair_lines(comparison.pairs(part), "speakers")
     assert line["n"] == "4"
     assert (line["UA"], line["p (UA)"]) == ("+0.00 [+0.00, +0.00]", "")
@@ -75,19 +75,19 @@ def test_pairs_of_held_out_speakers_have_an_interval_of_two_bounds():
 
 
 def test_pairs_on_other_utterances_are_named_instead():
-    part = [finished.training("mhcnn", [79.0, 80.0, 81.0], tested=("a", "e")), GLAM]
+    part = [invented.training("mhcnn", [79.0, 80.0, 81.0], tested=("a", "e")), GLAM]
     written = tables.as_text("main", [part], "github")
     assert "Differences" not in written
     assert "Not compared: glam and mhcnn (run 0 is tested on 2 and 4 utt" in written
 
 
 def test_trainings_of_one_subject_are_a_part():
-    script = finished.training("glam", [70.0], tfds_splits=["script"])
+    script = invented.training("glam", [70.0], tfds_splits=["script"])
     assert tables.in_parts([MHCNN, GLAM, script]) == [[MHCNN, GLAM], [script]]
 
 
 def test_all_files_are_written(tmp_path):
-    script = finished.training("glam", [70.0, 71.0, 72.0], tfds_splits=["script"])
+    script = invented.training("glam", [70.0, 71.0, 72.0], tfds_splits=["script"])
     written = tables.write(tmp_path, "main", [[MHCNN, GLAM], [script]])
     assert written == (tmp_path / "table.md").read_text()
     assert "## main: iemocap impro, protocol paper, 50 epochs" in written

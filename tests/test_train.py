@@ -3,6 +3,8 @@
 import hashlib
 import json
 import os
+import re
+import shutil
 import signal
 
 import numpy as np
@@ -161,6 +163,81 @@ def test_a_crash_before_the_checkpoint_repeats_the_epoch(
     assert rows(tmp_path) == rows(folder)
 
 
+def edit(path, change):
+    """Changes one digit of a file's number, as a flipped bit or a hand would."""
+    before, after = change
+    text = path.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after, 1))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("metrics.jsonl", ('"wa": ', '"wa": 9')),
+        ("metrics.jsonl", ('{"run": 1, "seed": 1, "fold": "", "epoch": 1', "{")),
+        ("predictions.csv", (",0.", ",0.9")),
+        ("predictions.csv", (",0,", ",7,")),
+        ("report.json", ('"mean": ', '"mean": 9')),
+    ],
+)
+def test_numbers_that_were_not_written_are_made_again(
+    finished, tmp_path, capsys, name, change
+):
+    folder = shutil.copytree(finished.folder, tmp_path / "edited")
+    if name != "report.json":
+        (folder / "report.json").unlink()
+    edit(folder / name, change)
+    again = train.train_and_evaluate(finished.config, str(folder))
+    assert re.search(r"not (those that were|what was) written", capsys.readouterr().out)
+    assert numbers(again) == numbers(finished.report)
+    assert sorted(map(str, rows(folder))) == sorted(map(str, rows(finished.folder)))
+    with open(finished.folder / "predictions.csv") as theirs:
+        ours = (folder / "predictions.csv").read_text()
+        assert sorted(ours.splitlines()) == sorted(theirs.read().splitlines())
+
+
+@pytest.mark.parametrize("name", ["config.json", "model.json"])
+@pytest.mark.parametrize("content", [None, '{"half": '])
+def test_a_damaged_description_is_named(finished, tmp_path, name, content):
+    folder = shutil.copytree(finished.folder, tmp_path / "damaged")
+    (folder / name).unlink()
+    if content:
+        (folder / name).write_text(content)
+    with pytest.raises(ValueError, match=rf"{name}.*another --workdir"):
+        train.train_and_evaluate(finished.config, str(folder))
+
+
+@pytest.mark.parametrize("left", ["metrics.jsonl", "predictions.csv", "report.json"])
+def test_a_folder_with_any_result_is_its_configs(finished, tmp_path, left):
+    """Also without its checkpoints: nobody gets the table of another config."""
+    folder = shutil.copytree(finished.folder, tmp_path / "mine")
+    for path in folder.iterdir():
+        if path.name not in (left, "config.json", "model.json"):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    config = finished.config.copy_and_resolve_references()
+    config.mixup_alpha = 0.3
+    before = (folder / "config.json").read_text()
+    with pytest.raises(ValueError, match=r"mixup_alpha: 0\.5 there, 0\.3 here"):
+        train.train_and_evaluate(config, str(folder))
+    assert (folder / "config.json").read_text() == before
+
+
+def test_other_data_under_the_same_name_are_refused(finished, tmp_path, monkeypatch):
+    folder = shutil.copytree(finished.folder, tmp_path / "began")
+    (folder / "report.json").unlink()
+    load = input_pipeline.load
+
+    def another_recording(config):
+        dataset = load(config)
+        dataset.groups.content[0] = "0123456789abcdef"
+        return dataset
+
+    monkeypatch.setattr(input_pipeline, "load", another_recording)
+    with pytest.raises(ValueError, match="begun with other data"):
+        train.train_and_evaluate(finished.config, str(folder))
+
+
 def test_a_workdir_of_another_config_is_refused(finished):
     folder = finished.folder
     config = finished.config.copy_and_resolve_references()
@@ -185,7 +262,7 @@ def test_a_batch_that_the_devices_cannot_share_is_refused(config, tmp_path):
 
 def test_numbers_that_make_no_sense_are_refused(config, tmp_path):
     config.num_epochs = 0
-    with pytest.raises(ValueError, match=r"num_epochs must be at least 1, not 0"):
+    with pytest.raises(ValueError, match=r"num_epochs must be from 1 to .*, not 0"):
         train.train_and_evaluate(config, str(tmp_path))
 
 
@@ -211,7 +288,8 @@ def test_a_split_file_of_an_earlier_training_gives_the_same_numbers(finished, tm
     config = finished.config.copy_and_resolve_references()
     config.split_file = str(folder / "splits.csv")
     again = train.train_and_evaluate(config, str(tmp_path))
-    assert again["splits"] == report["splits"]
+    file = {"file": str(folder / "splits.csv")}
+    assert again["splits"] == report["splits"] | file
     assert again["summary"] == report["summary"]
     with open(folder / "splits.csv", "rb") as file:
         assert (

@@ -209,7 +209,7 @@ def speak(turn: Turn, seed: int) -> np.ndarray:
     vowels = formant_filter(source * voicing, formants)
     hiss = unit_level(np.diff(hiss, n=2, prepend=[0, 0])) * friction
     speech = unit_level(unit_level(vowels) + 0.7 * hiss)
-    room = unit_level(signal.lfilter([1], [1, -0.9], room))
+    room = unit_level(np.asarray(signal.lfilter([1], [1, -0.9], room)))
     sound = amplitude(voice.level) * speech + amplitude(ROOM_LEVEL) * room
     return sound * min(1, 0.89 / np.abs(sound).max())
 
@@ -243,7 +243,7 @@ def draw_contours(samples: int, voice: Voice, rng: np.random.Generator) -> tuple
     lengths *= times[-1] / lengths.sum()
     starts = np.cumsum(lengths) - lengths
     prominence = rng.normal(size=count)
-    loudness = amplitude(2 * prominence)
+    loudness = np.asarray(amplitude(2 * prominence))
     loudness[1:-1][rng.random(count - 2) < 0.1] = 0
     fricative = (rng.random(count) < 0.35) * (loudness > 0)
     vowels = VOWELS[rng.integers(len(VOWELS), size=count)]
@@ -294,7 +294,7 @@ def glottal_source(
     middle = 1 - power * math.cos(2 * math.pi * 3000 / SAMPLE_RATE)
     middle /= 1 - power
     pole = middle - math.sqrt(middle**2 - 1)
-    return signal.lfilter([1 - pole], [1, -pole], source)
+    return np.asarray(signal.lfilter([1 - pole], [1, -pole], source))
 
 
 def formant_filter(source: np.ndarray, formants: np.ndarray) -> np.ndarray:

@@ -92,12 +92,12 @@ def read(source: str | pathlib.Path) -> Corpus:
         for turn, emotion in labels:
             if turn in labelled:
                 problems.append(Problem(str(file), f"{turn} is labelled twice"))
-            elif not _TURN.fullmatch(turn):
+            elif not (match := _TURN.fullmatch(turn)):
                 problems.append(Problem(str(file), f"{turn} is not a turn's name"))
             elif turn not in wavs:
                 problems.append(Problem(str(file), f"{turn} has a label but no wav"))
             else:
-                utterances.append(_utterance(turn, emotion, wavs[turn]))
+                utterances.append(_utterance(match, emotion, wavs[turn]))
             labelled.add(turn)
     problems += [
         Problem(str(wavs[turn]), "has no label in dialog/EmoEvaluation")
@@ -126,7 +126,8 @@ def _labels(file: pathlib.Path) -> tuple[list[tuple[str, str]], list[Problem]]:
     return labels, problems
 
 
-def _utterance(turn: str, emotion: str, path: pathlib.Path) -> Utterance:
+def _utterance(match: re.Match, emotion: str, path: pathlib.Path) -> Utterance:
+    turn, kind = match[0], match[1]
     dialogue, _, last = turn.rpartition("_")
     session = turn[: len("Ses01")]
     return Utterance(
@@ -136,7 +137,7 @@ def _utterance(turn: str, emotion: str, path: pathlib.Path) -> Utterance:
         speaker=session + last[0],
         session=session,
         dialogue=dialogue,
-        kind=_TURN.fullmatch(turn)[1],
+        kind=kind,
     )
 
 

@@ -14,7 +14,7 @@ import os
 import pathlib
 import platform
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import ml_collections
 from absl import app, flags, logging
@@ -73,7 +73,7 @@ def local_rows(config: ml_collections.ConfigDict) -> Iterator:
         yield from local.preparation(repeats)
 
 
-def target_rows(config: ml_collections.ConfigDict, target: str) -> Iterator:
+def target_rows(config: ml_collections.ConfigDict, target: str) -> Iterable:
     """What the flags ask for.
 
     Raises:

@@ -8,7 +8,7 @@ import functools
 import importlib.util
 import os
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 
 import jax
 import jax.numpy as jnp
@@ -16,11 +16,12 @@ import ml_collections
 import numpy as np
 from jax.experimental import topologies
 
-from glam_jax import models, parallel, steps
+from glam_jax import parallel, steps
 from glam_jax.benchmark.rows import SHORT_NAMES, Row
 
 SEGMENTS = 4096  # resident; a step gathers a few of them
 SEGMENTS_PER_STEP = 32  # to which the metrics of a run and step are scaled
+STEPS_PER_EPOCH = SEGMENTS // SEGMENTS_PER_STEP
 
 # Collective operations as HLO and StableHLO write them.
 COLLECTIVE = re.compile(
@@ -102,7 +103,7 @@ def tpu_rows(
         recipe = config.copy_and_resolve_references()
         recipe.dtype = dtype
         name = SHORT_NAMES[dtype]
-        cases = [
+        cases: list[tuple[str, list[jax.Device], str | None, int, int]] = [
             (f"{name},runs={count}", devices[:1], None, count, config.batch_size)
             for count in runs
         ]
@@ -159,13 +160,10 @@ def mapped_step(
     platform: str,
     feature_shape: tuple[int, int],
     num_classes: int = 4,
-) -> tuple[Callable, list]:
+) -> tuple[jax.stages.Wrapped, list]:
     """The step as `parallel.Layout` maps it over a mesh, and its arguments' shapes."""
-    model = models.create_model(config.model, num_classes)
-    optimizer = steps.create_optimizer(config)
-    step = functools.partial(
-        steps.train_step, config, model.clone(batch_axis=axis), optimizer
-    )
+    setup = steps.create_setup(config, num_classes, axis)
+    step = functools.partial(steps.train_step, setup)
     over_runs = parallel.over_runs(step, (False, True, False, False), platform)
 
     def on_device(*arguments):
@@ -198,7 +196,7 @@ def mapped_step(
 
     parts = mesh.size if axis else 1
     state = jax.eval_shape(
-        lambda: steps.create_state(model, optimizer, feature_shape, jnp.int32(0))
+        lambda: steps.create_state(setup, feature_shape, jnp.int32(0))
     )
     data = steps.Data(
         features=array((SEGMENTS, *feature_shape), np.float32),
@@ -208,6 +206,7 @@ def mapped_step(
     window = steps.Window(
         seed=array(()),
         class_weights=array((num_classes,), np.float32),
+        mixing_weights=array((STEPS_PER_EPOCH,), np.float32),
         epoch_start=array(()),
         start=array(()),
         stop=array(()),
@@ -232,15 +231,16 @@ def _metrics(
       chips: that run the program.
       run_steps: of 32 segments, done by one call on all chips.
     """
-    cost = compiled.cost_analysis()
+    cost, memory = compiled.cost_analysis(), compiled.memory_analysis()
+    text = compiled.as_text()
+    assert cost and memory and text  # the compiler for TPUs gives them all
     flops, accessed = cost["flops"], cost["bytes accessed"]
     seconds = max(flops / chip.flops, accessed / chip.bandwidth)
-    peak = compiled.memory_analysis().peak_memory_in_bytes
     return [
         ("flops_per_run_step", flops * chips / run_steps, "FLOP"),
         ("bytes_per_run_step", accessed * chips / run_steps, "B"),
-        ("peak_memory_mb", peak / 1e6, "MB"),
-        ("collectives", len(COLLECTIVE.findall(compiled.as_text())), ""),
+        ("peak_memory_mb", memory.peak_memory_in_bytes / 1e6, "MB"),
+        ("collectives", len(COLLECTIVE.findall(text)), ""),
         ("roofline_ms_per_run_step", 1e3 * seconds / run_steps, "ms"),
     ]
 

@@ -6,18 +6,20 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Array, ArrayLike, Float
 
-from glam_jax.models import layers, linear, normalization
+from glam_jax.models import layers, ops
+from glam_jax.models.ops import linear, normalization
 
 
 class MultiScale(nn.Module):
     """The convolutions of GLAM, then a classifier (paper's ablation, first row).
 
     Attributes:
-      num_classes: emotions told apart.
-      batch_axis: name of the mapped axis that the batch is split over, None for none.
-      first_size: of the two first kernels, which are lines.
-      block: module that doubles the channels.
+      num_classes: Emotions told apart.
+      batch_axis: Name of the mapped axis that the batch is split over, None for none.
+      first_size: Of the two first kernels, which are lines.
+      block: Module that doubles the channels.
     """
 
     num_classes: int = 4
@@ -26,24 +28,28 @@ class MultiScale(nn.Module):
     block: Callable = layers.MultiScaleBlock
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(
+        self, x: Float[ArrayLike, "batch frequency time"], train: bool
+    ) -> Float[Array, "batch {self.num_classes}"]:
         """(batch, frequency, time) -> logits, (batch, num_classes)."""
         layers.check_shape(x, (2, 4), type(self).__name__)
 
         def norm_relu(x, name):
-            norm = normalization.BatchNorm(self.batch_axis, relu=True, name=name)
-            return norm(x, train)
+            return normalization.BatchNormReLU(self.batch_axis, name=name)(x, train)
 
         def block(x, name, pool=False):
             return self.block(self.batch_axis, pool, name=name)(x, train)
 
         size = self.first_size
-        x = x[..., None]
+        x = jnp.asarray(x)[..., None]
         along_frequency = linear.Conv(16, (size, 1), name="frequency_conv")(x)
         along_time = linear.Conv(16, (1, size), name="time_conv")(x)
-        x = linear.stack_rows(  # (batch, 2 frequency, time, 16)
-            norm_relu(along_frequency, "frequency_norm"),
-            norm_relu(along_time, "time_norm"),
+        x = linear.concatenate(  # (batch, 2 frequency, time, 16)
+            [
+                norm_relu(along_frequency, "frequency_norm"),
+                norm_relu(along_time, "time_norm"),
+            ],
+            axis=1,
         )
         x = block(x, "block1", pool=True)  # (batch, frequency, time/2, 32)
         x = block(x, "block2", pool=True)  # (batch, frequency/2, time/4, 64)
@@ -51,7 +57,7 @@ class MultiScale(nn.Module):
         x = norm_relu(linear.Conv(128, (5, 5), name="conv")(x), "norm")
 
         x = nn.relu(self.fuse(x, train))
-        x = x.reshape(x.shape[0], -1).astype(jnp.float32)
+        x = ops.widened(x.reshape(x.shape[0], -1))
         self.sow("intermediates", "embedding", x)
         return linear.Dense(self.num_classes, name="classifier")(x)
 
@@ -81,7 +87,7 @@ class MultiScaleAA(MultiScale):
     """Area attention in the place of the global-aware block.
 
     Attributes:
-      dropout_rate: of the attention's weights.
+      dropout_rate: Of the attention's weights.
     """
 
     dropout_rate: float = 0.5

@@ -1,20 +1,24 @@
 """The blocks and attention layers that the models are made of.
 
 Each computes in the precision of its input. Parameters, the statistics of LayerNorm,
-and softmax are float32 whatever that is.
+and softmax are float32 if that is less precise.
 """
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
+from jaxtyping import Array, ArrayLike, Float
 
-from glam_jax.models import linear, normalization
+from glam_jax.models import ops
+from glam_jax.models.ops import linear, normalization
 
 
-def check_shape(x: jax.Array, smallest: tuple[int, int], model: str) -> None:
+def check_shape(
+    x: Float[ArrayLike, "batch frequency time"], smallest: tuple[int, int], model: str
+) -> None:
     """Raises ValueError when segments are too small for a network to pool twice."""
-    shape = x.shape[1:]
+    shape = jnp.shape(x)[1:]
     if shape[0] < smallest[0] or shape[1] < smallest[1]:
         raise ValueError(
             f"{model} needs segments of at least {smallest[0]} x {smallest[1]} "
@@ -38,14 +42,18 @@ class MultiScaleBlock(nn.Module):
     residual: bool = True
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "batch height width c"], train: bool
+    ) -> Float[Array, "batch _ _ 2*c"]:
         channels = x.shape[-1]
-        fine = linear.Conv(channels, (3, 3), name="conv3").weights(x)
-        coarse = linear.Conv(channels, (5, 5), name="conv5").weights(x)
-        y = linear.convolve_scales(x, fine, coarse, self.residual)
-        return normalization.BatchNorm(
-            self.batch_axis, relu=True, pool=self.pool, name="norm"
-        )(y, train)
+        conv3 = linear.Conv(channels, (3, 3), name="conv3")
+        conv5 = linear.Conv(channels, (5, 5), name="conv5")
+        if self.residual:
+            y = linear.concatenate([conv3(x) + x, conv5(x) + x])
+        else:
+            y = linear.concatenate([conv3(x), conv5(x)])
+        norm = normalization.BatchNormReLU(self.batch_axis, self.pool, name="norm")
+        return norm(y, train)
 
 
 class SingleScaleBlock(nn.Module):
@@ -58,12 +66,13 @@ class SingleScaleBlock(nn.Module):
     pool: bool = False
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        y = linear.Conv(2 * x.shape[-1], (3, 3), name="conv3")(x)
-        y = linear.add_twice(y, x)
-        return normalization.BatchNorm(
-            self.batch_axis, relu=True, pool=self.pool, name="norm"
-        )(y, train)
+    def __call__(
+        self, x: Float[Array, "batch height width c"], train: bool
+    ) -> Float[Array, "batch _ _ 2*c"]:
+        conv3 = linear.Conv(2 * x.shape[-1], (3, 3), name="conv3")
+        y = conv3(x) + linear.concatenate([x, x])
+        norm = normalization.BatchNormReLU(self.batch_axis, self.pool, name="norm")
+        return norm(y, train)
 
 
 class GlobalAwareBlock(nn.Module):
@@ -73,13 +82,15 @@ class GlobalAwareBlock(nn.Module):
     positions of the map.
 
     Attributes:
-      expansion: hidden features for each position.
+      expansion: Hidden features for each position.
     """
 
     expansion: int = 4
 
     @nn.compact
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(
+        self, x: Float[Array, "batch channels positions"]
+    ) -> Float[Array, "batch channels positions"]:
         positions = x.shape[-1]
         y = nn.LayerNorm(epsilon=1e-5, dtype=x.dtype, name="norm")(x)
         y = gelu(linear.Dense(self.expansion * positions, name="expand")(y))
@@ -110,8 +121,8 @@ def gelu(x: jax.Array) -> jax.Array:
 
 
 def softmax(x: jax.Array) -> jax.Array:
-    """Softmax over the last axis, computed in float32."""
-    return nn.softmax(x.astype(jnp.float32)).astype(x.dtype)
+    """Softmax over the last axis, computed in at least float32."""
+    return nn.softmax(ops.widened(x)).astype(x.dtype)
 
 
 class MultiHeadAttention(nn.Module):
@@ -120,8 +131,8 @@ class MultiHeadAttention(nn.Module):
     (batch, height, width, channels) -> (batch, heads * height, width, features).
 
     Attributes:
-      heads: their outputs follow each other along the height.
-      features: output channels.
+      heads: Heads; their outputs follow each other along the height.
+      features: Output channels.
     """
 
     heads: int = 4
@@ -146,8 +157,8 @@ class AreaAttention(nn.Module):
     sum. (batch, height, width, channels) -> (batch, positions, channels).
 
     Attributes:
-      dropout_rate: of the weights.
-      batch_axis: name of the mapped axis that the batch is split over, None for none.
+      dropout_rate: The rate of dropout of the weights.
+      batch_axis: The mapped axis that the batch is split over, None for none.
     """
 
     dropout_rate: float
@@ -169,8 +180,8 @@ class Dropout(nn.Module):
     """Dropout in training; an example's draws do not depend on the number of devices.
 
     Attributes:
-      rate: of values set to zero.
-      batch_axis: name of the mapped axis that the batch is split over, None for none.
+      rate: The share of values that are set to zero.
+      batch_axis: The mapped axis that the batch is split over, None for none.
     """
 
     rate: float

@@ -4,9 +4,9 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
-from sklearn import model_selection
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,7 +61,7 @@ class Protocol:
     keeps_short: bool
     selection: str
     folds: Callable[[Groups, int], dict[str, np.ndarray]]
-    split: Callable[[Groups, int, np.ndarray | None], Split]
+    split: Callable[[Groups, int, Any], Split]
     never_shared: tuple[str, ...] = ()
 
 
@@ -94,6 +94,8 @@ def deal_speakers(groups: Groups, num_folds: int) -> dict[str, np.ndarray]:
             f"needs {num_folds} groups of speakers (config.num_folds), but the data "
             f"have {found}"
         )
+    from sklearn import model_selection  # importing it takes a second
+
     dealt = model_selection.GroupKFold(num_folds).split(values, groups=values)
     return {f"fold{k}": test for k, (_, test) in enumerate(dealt)}
 
@@ -122,7 +124,7 @@ def _draw(
     return train, np.setdiff1d(everyone, train), random
 
 
-def hold_out(groups: Groups, seed: int, test: np.ndarray | None) -> Split:
+def hold_out(groups: Groups, seed: int, test: np.ndarray) -> Split:
     """Trains on all but the fold, and but those who talk with a speaker of the fold.
 
     An utterance that shares a dialogue with a held-out speaker neither trains nor

@@ -4,10 +4,14 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
+import ml_collections
+
 from glam_jax import splits
 
 
-def label_set(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+def label_set(
+    config: ml_collections.ConfigDict | Mapping[str, Any],
+) -> dict[str, tuple[str, ...]]:
     """The corpus's words of each class, in the order of the labels.
 
     Args:

@@ -74,6 +74,16 @@ def training(name, wa, tested=("a", "b", "c", "d"), protocol="paper", **changes)
     )
 
 
+PROVENANCE = {
+    "versions": {"glam_jax": "0", "jax": "0"},
+    "devices": "1 x cpu",
+    "command": "python -m glam_jax.main",
+    "commit": None,
+    "data_digest": "0" * 64,
+    "started": "now",
+}
+
+
 def describe(folder, config, ids, labels, speakers):
     """Claims a folder for a training on some utterances, and describes it there."""
     workdir.claim(folder, config)
@@ -90,7 +100,7 @@ def describe(folder, config, ids, labels, speakers):
         class_names=names,
     )
     outputs = workdir.Workdir(folder, names)
-    outputs.describe(config, dataset, {"started": "now"})
+    outputs.describe(config, dataset, PROVENANCE)
     return outputs
 
 
@@ -121,5 +131,7 @@ def write(folder, wrong, tested=((0, 1, 2, 3), (4, 5, 6, 7)), **fields):
         outputs.predictions.add(run, ids[utterances], labels, np.eye(4)[taken_for])
     shared = 0 if splits.protocol(config.protocol).never_shared else 1
     both_sides = {"speaker": {"shared": shared, "tested": 1}}
-    report.write(folder, {"sha256": "0" * 64, "both_sides": both_sides})
+    outputs.end("later")
+    splits_used = {"file": "", "sha256": "0" * 64, "both_sides": both_sides}
+    report.write(folder, splits_used | {"warnings": []})
     return folder

@@ -1,0 +1,51 @@
+"""Signals that end a training: SIGTERM, SIGINT, and SIGUSR1 (sbatch --signal=USR1@60).
+
+What they do depends on where the program is: within `deferred` they are noted, and
+the training saves before it stops; elsewhere there is nothing to lose, and it stops.
+"""
+
+import contextlib
+import signal
+import threading
+from collections.abc import Callable, Iterator
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+
+
+class Preempted(BaseException):
+    """A signal came; what was trained is saved, and the same command goes on.
+
+    No `Exception`: a library that survives those of its own must not survive this one.
+    """
+
+
+def stop_at_once() -> None:
+    """From here on these signals raise `Preempted`, wherever the program is."""
+
+    def stop(number, frame):
+        raise Preempted
+
+    for number in SIGNALS:
+        signal.signal(number, stop)
+
+
+@contextlib.contextmanager
+def deferred() -> Iterator[Callable[[], bool]]:
+    """While it is open, these signals make the given function return True.
+
+    A second one of a kind acts as it did before.
+    """
+    requested = threading.Event()
+    previous = {}
+
+    def request(number, frame):
+        requested.set()
+        signal.signal(number, previous[number])
+
+    for number in SIGNALS:
+        previous[number] = signal.signal(number, request)
+    try:
+        yield requested.is_set
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, handler)

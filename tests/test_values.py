@@ -1,0 +1,54 @@
+"""Values that no training can have are refused by their field, before JAX is there."""
+
+import subprocess
+import sys
+
+import pytest
+
+from configs import emodb
+from glam_jax import values
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("learning_rate", float("nan")),
+        ("learning_rate", float("inf")),
+        ("learning_rate", -1.0),
+        ("learning_rate", 0.0),
+        ("learning_rate_decay", 1.5),
+        ("momentum", 1.0),
+        ("weight_decay", -1.0),
+        ("mixup_alpha", float("nan")),
+        ("segment", 0),
+        ("num_folds", 1),
+        ("seed", 3_000_000_000),
+        ("seed", -1),
+        ("corpus", "tess"),
+        ("features", "mfc"),
+        ("pad_mode", "x"),
+        ("optimizer", "adamw"),
+        ("protocol", "loso"),
+        ("model", "resnet"),
+    ],
+)
+def test_a_senseless_value_is_refused_by_its_field(field, value):
+    config = emodb.get_config()
+    config[field] = value
+    with pytest.raises(ValueError, match=field):
+        values.check(config)
+
+
+def test_the_nearest_name_is_told():
+    config = emodb.get_config()
+    config.optimizer = "adma"
+    with pytest.raises(ValueError, match=r"did you mean adam\? There are adam, sgd"):
+        values.check(config)
+
+
+def test_it_takes_no_jax():
+    script = (
+        "import sys; from configs import emodb; from glam_jax import values; "
+        "values.check(emodb.get_config()); print('jax' in sys.modules)"
+    )
+    assert subprocess.check_output([sys.executable, "-c", script]) == b"False\n"
