@@ -6,7 +6,7 @@ import os
 import pathlib
 import re
 import struct
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 _GIT_LFS = b"version https://git-lfs"
 _HEAD = 1024  # bytes: the whole header of NIST, the beginning of any other
@@ -110,7 +110,7 @@ class Changed(io.FileIO):
         super().__init__(path)
         self._at, self._instead = at, instead
 
-    def readinto(self, buffer: memoryview) -> int:
+    def readinto(self, buffer: Any, /) -> int:
         """Reads into a buffer."""
         start = self.tell()
         count = super().readinto(buffer)
@@ -119,9 +119,9 @@ class Changed(io.FileIO):
                 buffer[index : index + 1] = bytes([byte])  # a buffer of any library
         return count
 
-    def read(self, size: int = -1) -> bytes:
+    def read(self, size: int | None = -1, /) -> bytes:
         """Reads so many bytes, or all."""
-        if size < 0:
+        if size is None or size < 0:
             size = os.fstat(self.fileno()).st_size - self.tell()
         buffer = bytearray(size)
         return bytes(buffer[: self.readinto(memoryview(buffer))])

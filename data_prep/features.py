@@ -8,7 +8,7 @@ import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import scipy.fft
@@ -314,14 +314,15 @@ def _triangular_filters(num_filters: int, max_hertz: float) -> scipy.sparse.csr_
     return scipy.sparse.csr_array(np.stack(filters))
 
 
-def _mel_frequencies(*arguments: int, **options: float | bool) -> np.ndarray:
+def _mel_frequencies(*arguments: int, **options: Any) -> np.ndarray:
     """`librosa.mel_frequencies`; its import takes seconds, and few features need it.
 
     librosa cannot be imported by a user without a home folder, as containers have,
     where the folder that it is installed in is not writable: numba, which compiles it,
     looks for a folder to keep the result in, and pooch for one to download examples to.
     """
-    installed = pathlib.Path(importlib.util.find_spec("librosa").origin).parent
+    found = importlib.util.find_spec("librosa")
+    installed = pathlib.Path(found.origin if found and found.origin else "").parent
     if not os.access(installed, os.W_OK) and not os.access(_home(), os.W_OK):
         folder = tempfile.mkdtemp(prefix="librosa-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)

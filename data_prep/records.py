@@ -160,6 +160,7 @@ def serialise(record: Mapping[str, Any]) -> bytes:
     Raises:
       ValueError: When it is too long for a record.
     """
+    # pyrefly: ignore[missing-attribute]: protobuf makes the class at import
     example = tf_example_pb2.Example()
     feature = example.features.feature
     for name in TEXTS:
@@ -168,7 +169,9 @@ def serialise(record: Mapping[str, Any]) -> bytes:
         feature[name].int64_list.value.append(int(record[name]))
     # Messages are merged by putting them one behind the other. The features are not
     # copied into one of protobuf's: those of two hours are 200 MB.
-    blocks = [np.ascontiguousarray(block, "<f4") for block in record["features"]]
+    blocks: list[Any] = [
+        np.ascontiguousarray(block, "<f4") for block in record["features"]
+    ]
     size = sum(block.nbytes for block in blocks)
     if size >= _MOST_BYTES:
         raise ValueError(
@@ -285,7 +288,7 @@ class Record:
     """
 
     fields: dict[str, Any]
-    source: Sequence[dict]
+    source: "Source"
     place: int
     segments: int
 
@@ -360,7 +363,7 @@ def _decoded(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class Source(Sequence):
+class Source:
     """The records of a split, read from a few open files at a time."""
 
     def __init__(
@@ -404,7 +407,7 @@ class Source(Sequence):
         (record,) = self._decoded(file, [int(place - self._first[file])], None)
         return record
 
-    def fields(self) -> Iterator[dict]:
+    def fields(self) -> Iterator[dict[str, Any]]:
         """All records without their features, in their order."""
         skip = {"features": tfds.decode.SkipDecoding()}
         for file, (path, length) in enumerate(self._files):
@@ -417,7 +420,7 @@ class Source(Sequence):
                     del record["features"]
                     yield record
 
-    def _decoded(self, file: int, places: list[int], decoders) -> Iterator[dict]:
+    def _decoded(self, file: int, places: list[int], decoders: Any) -> Iterator[Any]:
         path, length = self._files[file]
         try:
             reader = _reader(path, pathlib.Path(path).stat().st_mtime_ns)
