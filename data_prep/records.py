@@ -160,7 +160,7 @@ def serialise(record: Mapping[str, Any]) -> bytes:
     Raises:
       ValueError: When it is too long for a record.
     """
-    example = tf_example_pb2.Example()
+    example = tf_example_pb2.Example()  # pyrefly: ignore[missing-attribute]
     feature = example.features.feature
     for name in TEXTS:
         feature[name].bytes_list.value.append(record[name].encode())
@@ -183,7 +183,8 @@ def serialise(record: Mapping[str, Any]) -> bytes:
     of_features = _of_field(1, entry)
     head = _of_field(1, len(of_features) + entry)
     head += of_features + name + value + of_list + values
-    return b"".join([example.SerializeToString(deterministic=True), head, *blocks])
+    fields = example.SerializeToString(deterministic=True)
+    return b"".join([fields, head, *(block.data for block in blocks)])
 
 
 def _of_field(number: int, length: int) -> bytes:
@@ -279,13 +280,14 @@ class Record:
 
     Attributes:
       fields: Its texts (bytes), `num_samples` and `padded`.
-      source: All records of its split; `source[place]["features"]` reads its own.
+      source: All records of its split, a `Source`; `source[place]["features"]` reads
+        its own.
       place: Which of them it is.
       segments: Segments that it holds.
     """
 
     fields: dict[str, Any]
-    source: Sequence[dict]
+    source: Any
     place: int
     segments: int
 
@@ -360,7 +362,7 @@ def _decoded(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-class Source(Sequence):
+class Source:
     """The records of a split, read from a few open files at a time."""
 
     def __init__(
@@ -417,7 +419,7 @@ class Source(Sequence):
                     del record["features"]
                     yield record
 
-    def _decoded(self, file: int, places: list[int], decoders) -> Iterator[dict]:
+    def _decoded(self, file: int, places: list[int], decoders) -> Iterator[Any]:
         path, length = self._files[file]
         try:
             reader = _reader(path, pathlib.Path(path).stat().st_mtime_ns)
