@@ -1,8 +1,6 @@
 """How long a sound file says it is, against how long it is."""
 
 import dataclasses
-import io
-import os
 import pathlib
 import re
 import struct
@@ -47,11 +45,11 @@ class Opened:
     """How to open a file that is whole.
 
     Attributes:
-      file: Its path, or the file itself where its header needs another length.
+      file: Its path, or a `Changed` one where its header needs another length.
       odd: What is odd about it and no reason to refuse it, '' when nothing is.
     """
 
-    file: pathlib.Path | BinaryIO
+    file: Any
     odd: str = ""
 
 
@@ -96,8 +94,8 @@ def check_whole(path: pathlib.Path) -> Opened:
     return Opened(path, found)
 
 
-class Changed(io.FileIO):
-    """A file that is read with other bytes at one place."""
+class Changed:
+    """A file that is read with other bytes at one place, as far as soundfile needs."""
 
     def __init__(self, path: pathlib.Path, at: int, instead: bytes):
         """Opens a file.
@@ -107,24 +105,18 @@ class Changed(io.FileIO):
           at: Where the other bytes are.
           instead: The other bytes.
         """
-        super().__init__(path)
+        self._file = path.open("rb")
         self._at, self._instead = at, instead
+        self.seek, self.tell = self._file.seek, self._file.tell
 
-    def readinto(self, buffer: Any, /) -> int:
-        """Reads into a buffer."""
+    def read(self, size: int = -1) -> bytes:
+        """Reads so many bytes, or all that are left."""
         start = self.tell()
-        count = super().readinto(buffer)
+        data = bytearray(self._file.read(size))
         for index, byte in enumerate(self._instead, self._at - start):
-            if 0 <= index < count:
-                buffer[index : index + 1] = bytes([byte])  # a buffer of any library
-        return count
-
-    def read(self, size: int | None = -1, /) -> bytes:
-        """Reads so many bytes, or all."""
-        if size is None or size < 0:
-            size = os.fstat(self.fileno()).st_size - self.tell()
-        buffer = bytearray(size)
-        return bytes(buffer[: self.readinto(memoryview(buffer))])
+            if 0 <= index < len(data):
+                data[index] = byte
+        return bytes(data)
 
 
 def _check_chunks(file: BinaryIO, size: int, head: bytes) -> str | int:

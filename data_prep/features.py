@@ -4,11 +4,10 @@ import atexit
 import functools
 import importlib.util
 import os
-import pathlib
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import scipy.fft
@@ -305,7 +304,7 @@ def _slaney_hertz(mels: np.ndarray) -> np.ndarray:
 @functools.cache
 def _triangular_filters(num_filters: int, max_hertz: float) -> scipy.sparse.csr_array:
     """(filters, bins) filters of equal height on the HTK mel scale, from 0 Hz."""
-    hertz = _mel_frequencies(num_filters + 2, fmin=0, fmax=max_hertz, htk=True)
+    hertz = _mel_frequencies(num_filters + 2, max_hertz)
     corners = np.floor((_FILTERBANK_N_FFT + 1) * hertz / SAMPLE_RATE)
     bins = np.arange(_FILTERBANK_N_FFT // 2 + 1)
     filters = [
@@ -314,15 +313,15 @@ def _triangular_filters(num_filters: int, max_hertz: float) -> scipy.sparse.csr_
     return scipy.sparse.csr_array(np.stack(filters))
 
 
-def _mel_frequencies(*arguments: int, **options: Any) -> np.ndarray:
-    """`librosa.mel_frequencies`; its import takes seconds, and few features need it.
+def _mel_frequencies(how_many: int, highest: float) -> np.ndarray:
+    """HTK's, by librosa, whose import takes seconds and few features need.
 
     librosa cannot be imported by a user without a home folder, as containers have,
     where the folder that it is installed in is not writable: numba, which compiles it,
     looks for a folder to keep the result in, and pooch for one to download examples to.
     """
-    found = importlib.util.find_spec("librosa")
-    installed = pathlib.Path(found.origin if found and found.origin else "").parent
+    spec = importlib.util.find_spec("librosa")
+    installed = os.path.dirname(spec.origin or "") if spec else ""
     if not os.access(installed, os.W_OK) and not os.access(_home(), os.W_OK):
         folder = tempfile.mkdtemp(prefix="librosa-")
         atexit.register(shutil.rmtree, folder, ignore_errors=True)
@@ -335,7 +334,7 @@ def _mel_frequencies(*arguments: int, **options: Any) -> np.ndarray:
                 del os.environ["XDG_CACHE_HOME"]
     import librosa
 
-    return librosa.mel_frequencies(*arguments, **options)
+    return librosa.mel_frequencies(how_many, fmin=0, fmax=highest, htk=True)
 
 
 def _home() -> str:

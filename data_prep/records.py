@@ -160,8 +160,7 @@ def serialise(record: Mapping[str, Any]) -> bytes:
     Raises:
       ValueError: When it is too long for a record.
     """
-    # pyrefly: ignore[missing-attribute]: protobuf makes the class at import
-    example = tf_example_pb2.Example()
+    example = tf_example_pb2.Example()  # pyrefly: ignore[missing-attribute]
     feature = example.features.feature
     for name in TEXTS:
         feature[name].bytes_list.value.append(record[name].encode())
@@ -169,9 +168,7 @@ def serialise(record: Mapping[str, Any]) -> bytes:
         feature[name].int64_list.value.append(int(record[name]))
     # Messages are merged by putting them one behind the other. The features are not
     # copied into one of protobuf's: those of two hours are 200 MB.
-    blocks: list[Any] = [
-        np.ascontiguousarray(block, "<f4") for block in record["features"]
-    ]
+    blocks = [np.ascontiguousarray(block, "<f4") for block in record["features"]]
     size = sum(block.nbytes for block in blocks)
     if size >= _MOST_BYTES:
         raise ValueError(
@@ -186,7 +183,8 @@ def serialise(record: Mapping[str, Any]) -> bytes:
     of_features = _of_field(1, entry)
     head = _of_field(1, len(of_features) + entry)
     head += of_features + name + value + of_list + values
-    return b"".join([example.SerializeToString(deterministic=True), head, *blocks])
+    fields = example.SerializeToString(deterministic=True)
+    return b"".join([fields, head, *(block.data for block in blocks)])
 
 
 def _of_field(number: int, length: int) -> bytes:
@@ -282,13 +280,14 @@ class Record:
 
     Attributes:
       fields: Its texts (bytes), `num_samples` and `padded`.
-      source: All records of its split; `source[place]["features"]` reads its own.
+      source: All records of its split, a `Source`; `source[place]["features"]` reads
+        its own.
       place: Which of them it is.
       segments: Segments that it holds.
     """
 
     fields: dict[str, Any]
-    source: "Source"
+    source: Any
     place: int
     segments: int
 
@@ -407,7 +406,7 @@ class Source:
         (record,) = self._decoded(file, [int(place - self._first[file])], None)
         return record
 
-    def fields(self) -> Iterator[dict[str, Any]]:
+    def fields(self) -> Iterator[dict]:
         """All records without their features, in their order."""
         skip = {"features": tfds.decode.SkipDecoding()}
         for file, (path, length) in enumerate(self._files):
@@ -420,7 +419,7 @@ class Source:
                     del record["features"]
                     yield record
 
-    def _decoded(self, file: int, places: list[int], decoders: Any) -> Iterator[Any]:
+    def _decoded(self, file: int, places: list[int], decoders) -> Iterator[Any]:
         path, length = self._files[file]
         try:
             reader = _reader(path, pathlib.Path(path).stat().st_mtime_ns)
