@@ -1,19 +1,35 @@
-"""A wav file -> 16 kHz mono samples, or the reason why not."""
+"""A sound file -> 16 kHz mono samples, or the reason why not."""
 
+import contextlib
 import dataclasses
 import hashlib
+import math
 import pathlib
-import struct
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import soundfile
 import soxr
 
-from data_prep import features
+from data_prep import containers, features
 
-_GIT_LFS = b"version https://git-lfs"
-_HIGHEST_RATE = 1_000_000  # Hz
-_MOST_CHANNELS = 64  # above which more channels than samples are a mistake
+# libsndfile's names of the containers that tell how long they are.
+CONTAINERS = ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "HTK")
+CONTAINERS += ("FLAC", "OGG", "MP3")
+_BLOCK = 1 << 16  # frames that are decoded at once
+_LOWEST_RATE, _HIGHEST_RATE = 1_000, 400_000  # Hz
+_MOST_CHANNELS = 64
+_MOST_HOURS = 24
+_HIGHEST_PEAK = 2.0**32  # above the integers of any file; features overflow at 1e16
+_SILENT_SPAN = 1e-4  # lowest to highest sample: three steps of 16 bits
+
+# What is suspicious, and usable.
+_QUIET_SPAN = 2e-3  # -60 dB
+_FLOAT_PEAK = 2.0  # times full scale; resampling and codecs stay below
+_CLIPPED_SHARE = 1e-3  # of the samples at full scale
+_FULL_SCALE = 0.9999
+_OFFSET = 0.05
+_LOST_SHARE = 1e-3  # of the power
 
 
 class AudioError(ValueError):
@@ -28,36 +44,228 @@ class Audio:
       wave: (samples,) float32, 16 kHz, mono.
       stored_rate: Samples per second in the file.
       stored_channels: Channels in the file.
+      warnings: What is suspicious about it.
     """
 
     wave: np.ndarray
     stored_rate: int
     stored_channels: int
+    warnings: tuple[str, ...] = ()
 
     def digest(self) -> str:
         """16 hex digits that are the same for the same samples."""
         return hashlib.sha256(self.wave.astype("<f4").tobytes()).hexdigest()[:16]
 
 
+class Stream:
+    """A recording as blocks of 16 kHz mono, however long it is.
+
+    The other attributes count once the last block was taken, which is also when the
+    recording is found to be usable.
+
+    Attributes:
+      stored_rate: Samples per second in the file.
+      stored_channels: Channels in the file.
+      num_samples: Samples at 16 kHz.
+      content: 16 hex digits that are the same for the same samples.
+      warnings: What is suspicious about the recording.
+    """
+
+    def __init__(
+        self,
+        stored: Iterable[np.ndarray],
+        rate: int,
+        channels: int,
+        warnings: Sequence[str] = (),
+    ):
+        """Checks what a header says, before anything is decoded.
+
+        Args:
+          stored: Blocks of (samples, channels), floating with full scale one.
+          rate: Samples per second.
+          channels: Channels of each block.
+          warnings: What is suspicious already.
+
+        Raises:
+          AudioError: When rate or channels are none of a recording.
+        """
+        if not _LOWEST_RATE <= rate <= _HIGHEST_RATE:
+            raise AudioError(
+                f"a rate of {rate} Hz is none of a recording "
+                f"({_LOWEST_RATE} to {_HIGHEST_RATE})"
+            )
+        if channels > _MOST_CHANNELS:
+            raise AudioError(
+                f"{channels} channels are none of a recording (1 to {_MOST_CHANNELS})"
+            )
+        self._stored = stored
+        self._channel_power = 0.0
+        self._stored_level, self._level = _Level(), _Level()
+        self.stored_rate, self.stored_channels = rate, channels
+        self.num_samples = 0
+        self.content = ""
+        self.warnings = tuple(warnings)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """(samples,) float32 blocks at 16 kHz.
+
+        Raises:
+          AudioError: When the samples are not finite, silent, constant or too loud, or
+            fewer than were announced.
+        """
+        sha256 = hashlib.sha256()
+        for block in self._resampled(self._mixed()):
+            self._level.add(block)
+            sha256.update(block.astype("<f4").tobytes())
+            yield block
+        self.num_samples = self._level.count
+        self.content = sha256.hexdigest()[:16]
+        self._check()
+
+    def _mixed(self) -> Iterator[np.ndarray]:
+        for block in self._stored:
+            with np.errstate(over="ignore", invalid="ignore"):
+                block = block.astype(np.float32, copy=False)
+                mixed = block.mean(axis=1)
+            self._stored_level.add(mixed)
+            if self.stored_channels > 1:
+                self._channel_power += _power(block) / self.stored_channels
+            yield mixed
+
+    def _resampled(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
+        """The bits of `soxr.resample` of the whole."""
+        if self.stored_rate == features.SAMPLE_RATE:
+            yield from (block for block in blocks if len(block))
+            return
+        resampler = soxr.ResampleStream(
+            self.stored_rate, features.SAMPLE_RATE, 1, dtype="float32"
+        )
+        for block in blocks:
+            if len(converted := resampler.resample_chunk(block)):
+                yield converted
+        rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
+        if len(rest):
+            yield rest
+
+    def _check(self) -> None:
+        if self._stored_level.count == 0:
+            raise AudioError("holds no samples")
+        if self._level.count == 0:
+            raise AudioError("holds too few samples to resample")
+        averaged = (
+            f" once its {self.stored_channels} channels are averaged"
+            if self.stored_channels > 1
+            else ""
+        )
+        for level in (self._stored_level, self._level):
+            if level.lowest == level.highest == 0:
+                raise AudioError(f"is silent: every sample is zero{averaged}")
+            if level.span < _SILENT_SPAN:
+                middle = (level.lowest + level.highest) / 2
+                what = "silent" if abs(middle) < _SILENT_SPAN else "constant"
+                raise AudioError(
+                    f"is {what}: every sample is {middle:.2g} to within "
+                    f"{_SILENT_SPAN:g}{averaged}"
+                )
+        self.warnings += tuple(self._suspicious())
+
+    def _suspicious(self) -> Iterator[str]:
+        level = self._stored_level
+        if level.power < _LOST_SHARE * self._channel_power:
+            yield (
+                f"loses nearly all when its {self.stored_channels} channels are "
+                "averaged: they are of opposite sign"
+            )
+        if self._level.power / self._level.count < _LOST_SHARE * (
+            level.power / level.count
+        ):
+            yield f"loses nearly all, which is above {features.SAMPLE_RATE // 2} Hz"
+        if self.stored_rate < features.SAMPLE_RATE:
+            yield (
+                f"is stored at {self.stored_rate} Hz, so that all above "
+                f"{self.stored_rate // 2} Hz is missing"
+            )
+        if level.peak > _FLOAT_PEAK:
+            yield (
+                f"peaks at {level.peak:.6g} times full scale: integers stored as "
+                "floats? Divide them by their full scale"
+            )
+        elif level.clipped > _CLIPPED_SHARE * level.count:
+            yield f"is clipped: {level.clipped / level.count:.1%} is at full scale"
+        if self._level.span < _QUIET_SPAN:
+            decibel = 20 * math.log10(self._level.span / 2)
+            yield f"is very quiet: its peak is {decibel:.0f} dB of full scale"
+        if abs(offset := level.total / level.count) > max(_OFFSET, 0.1 * level.span):
+            yield f"has a constant offset of {offset:.2g}"
+
+
+class _Level:
+    """The extremes of the samples so far."""
+
+    def __init__(self):
+        self.lowest, self.highest = math.inf, -math.inf
+        self.count = self.clipped = 0
+        self.total = self.power = 0.0
+
+    def add(self, block: np.ndarray) -> None:
+        if len(block) == 0:
+            return
+        lowest, highest = float(block.min()), float(block.max())  # NaN if one is
+        if not math.isfinite(lowest) or not math.isfinite(highest):
+            raise AudioError("has samples that are NaN or infinite")
+        self.lowest = min(self.lowest, lowest)
+        self.highest = max(self.highest, highest)
+        if self.peak > _HIGHEST_PEAK:
+            raise AudioError(f"peaks at {self.peak:.2g} times full scale")
+        self.count += len(block)
+        self.total += float(block.sum(dtype=np.float64))
+        self.power += _power(block)
+        self.clipped += int((np.abs(block) >= _FULL_SCALE).sum())
+
+    @property
+    def peak(self) -> float:
+        return max(-self.lowest, self.highest)
+
+    @property
+    def span(self) -> float:
+        return self.highest - self.lowest
+
+
 def read(path: pathlib.Path) -> Audio:
     """Reads a recording; another rate is resampled, several channels are averaged.
 
     Raises:
-      AudioError: When the file is missing, unreadable, empty or cut short, or has
-        samples that are not finite or all zero.
+      AudioError: When the recording cannot be used, see `Stream`.
     """
-    try:
+    return _whole(stream(path))
+
+
+def stream(path: pathlib.Path) -> Stream:
+    """Opens a recording, to take it block by block.
+
+    Raises:
+      AudioError: When the file is missing, unreadable, empty or cut short, or its
+        header says what no recording has. The rest is found out while it is taken.
+    """
+    with _reasons():
         if not path.is_file():
             raise AudioError("no such file")
         if path.stat().st_size == 0:
             raise AudioError("the file is empty (0 bytes)")
-        _check_whole(path)
-        samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
-    except soundfile.LibsndfileError as error:
-        raise AudioError(f"cannot be decoded ({error.error_string})") from error
-    except OSError as error:
-        raise AudioError(f"cannot be read ({error.strerror})") from error
-    return from_samples(samples, rate)
+        opened = containers.check_whole(path)
+        file = soundfile.SoundFile(opened.file)
+    if file.format not in CONTAINERS:
+        raise AudioError(
+            f"is of format {file.format}, which does not tell whether it is whole: "
+            "convert it to WAV or FLAC"
+        )
+    hours = file.frames / max(file.samplerate, 1) / 3600
+    if hours > _MOST_HOURS and file.samplerate >= _LOWEST_RATE:
+        raise AudioError(
+            f"announces {hours:,.0f} hours of sound; {_MOST_HOURS} are the most"
+        )
+    warnings = [opened.odd] if opened.odd else []
+    return Stream(_decoded(file), file.samplerate, file.channels, warnings)
 
 
 def from_samples(samples: np.ndarray, rate: int) -> Audio:
@@ -69,9 +277,8 @@ def from_samples(samples: np.ndarray, rate: int) -> Audio:
       rate: Samples per second.
 
     Raises:
-      AudioError: When there are none, or they are not finite or all zero, as they come
-        or after the conversion.
-      ValueError: When the array or the rate is none of a recording.
+      AudioError: When they are none that can be used, see `Stream`.
+      ValueError: When the array is none of a recording.
     """
     samples = np.asarray(samples)
     if samples.ndim == 1:
@@ -81,8 +288,6 @@ def from_samples(samples: np.ndarray, rate: int) -> Audio:
             "samples must be numbers of shape (samples,) or (samples, channels), not "
             f"{samples.dtype} of shape {samples.shape}"
         )
-    if not 1 <= rate <= _HIGHEST_RATE:
-        raise ValueError(f"a rate of {rate} Hz is none of a recording")
     channels = samples.shape[1]
     if samples.size == 0:
         raise AudioError("holds no samples")
@@ -91,53 +296,51 @@ def from_samples(samples: np.ndarray, rate: int) -> Audio:
             f"{channels} channels of {len(samples)} samples: samples must be of shape "
             "(samples, channels); transpose them"
         )
+    blocks = (samples[at : at + _BLOCK] for at in range(0, len(samples), _BLOCK))
     if samples.dtype.kind in "iu":
-        samples = _from_integers(samples)
-    wave = _checked(samples).astype(np.float32, copy=False).mean(axis=1)
-    if rate != features.SAMPLE_RATE:
-        wave = soxr.resample(wave, rate, features.SAMPLE_RATE)
-        if len(wave) == 0:
-            raise AudioError("holds too few samples to resample")
-    return Audio(_checked(wave), rate, channels)
+        blocks = map(_from_integers, blocks)
+    return _whole(Stream(blocks, rate, channels))
+
+
+def _whole(stream: Stream) -> Audio:
+    wave = np.concatenate([*stream])
+    return Audio(wave, stream.stored_rate, stream.stored_channels, stream.warnings)
+
+
+def _decoded(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
+    """(frames, channels) float32 blocks of a file, which is closed at its end."""
+    read = 0
+    with file, _reasons():
+        while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+            read += len(block)
+            yield block
+        if read < file.frames:
+            raise AudioError(
+                f"is cut short: {file.frames - read} of {file.frames} samples are "
+                "missing"
+            )
+
+
+@contextlib.contextmanager
+def _reasons() -> Iterator[None]:
+    """Whatever the libraries raise about a file is an AudioError."""
+    try:
+        yield
+    except containers.NotWhole as error:
+        raise AudioError(str(error)) from error
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"cannot be decoded ({error.error_string})") from error
+    except soundfile.SoundFileError as error:
+        raise AudioError(f"cannot be decoded ({error})") from error
+    except OSError as error:
+        raise AudioError(f"cannot be read ({error.strerror})") from error
+
+
+def _power(block: np.ndarray) -> float:
+    return float(np.square(block, dtype=np.float64).sum())
 
 
 def _from_integers(samples: np.ndarray) -> np.ndarray:
     limits = np.iinfo(samples.dtype)
     middle = 0 if limits.min < 0 else limits.max // 2 + 1
     return (samples - np.float64(middle)) / (limits.max - middle + 1)
-
-
-def _checked(samples: np.ndarray) -> np.ndarray:
-    if not np.isfinite(samples).all():
-        raise AudioError("has samples that are NaN or infinite")
-    if not samples.any():
-        raise AudioError("is silent: every sample is zero")
-    return samples
-
-
-def _check_whole(path: pathlib.Path) -> None:
-    """Raises AudioError when a RIFF file ends before its data chunk does.
-
-    libsndfile reads what is there and says nothing. A file that only tells where
-    the sound is, as in a clone of CREMA-D without Git LFS, is refused too.
-    """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        head = file.read(len(_GIT_LFS))
-        if head == _GIT_LFS:
-            raise AudioError("is a pointer of Git LFS, not the sound (git lfs pull)")
-        if not head.startswith(b"RIFF"):
-            return
-        file.seek(12)
-        while len(header := file.read(8)) == 8:
-            name, length = struct.unpack("<4sI", header)
-            if name == b"data":
-                missing = file.tell() + length - size
-                # A writer that could not seek back leaves the largest number here.
-                if missing > 0 and length < 0xFFFFFF00:
-                    raise AudioError(
-                        f"is cut short: {missing} of {length} bytes of sound missing"
-                    )
-                return
-            file.seek(length + length % 2, 1)
-    raise AudioError("is cut short: it ends before any sound")

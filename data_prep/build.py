@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import joblib
 from absl import app, flags, logging
 
-from data_prep import features, preparation, records
+from data_prep import features, preparation, records, text
 
 if TYPE_CHECKING:
     import apache_beam
@@ -100,6 +100,12 @@ def beam_pipeline(
 def build() -> None:
     """Reads the flags, prepares the data set, and prints its table."""
     start = time.time()
+    for name in ("source", "data_dir"):
+        if "://" in (FLAGS[name].value or ""):
+            raise ValueError(
+                f"--{name}={FLAGS[name].value}: recordings and records are read from "
+                "a local folder; mount the bucket (gcsfuse), or copy it"
+            )
     features.check_kind(FLAGS.features)
     data_set = records.DataSet(
         corpus=FLAGS.corpus,
@@ -135,7 +141,8 @@ def main(argv: list[str]) -> None:
     try:
         build()
     except (ValueError, OSError) as error:
-        sys.exit(f"error: {error}")
+        lines = [text.printable(line) for line in str(error).split("\n")]
+        sys.exit("error: " + "\n".join(lines))
     except KeyboardInterrupt:
         sys.exit("interrupted")
 

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import itertools
+import os
 import pathlib
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,7 @@ import tqdm
 from array_record.python import array_record_module
 from tensorflow_datasets.core import dataset_builder
 
-from data_prep import audio, features, processes, records
+from data_prep import audio, features, processes, records, text
 from data_prep.corpora import Utterance
 
 if TYPE_CHECKING:
@@ -43,6 +44,7 @@ class SpeechEmotion(dataset_builder.FileReaderBuilder):
     RELEASE_NOTES = {  # noqa: RUF012
         "1.0.0": "Initial release.",
         "1.1.0": "Fields text, intensity and content.",
+        "1.2.0": "provenance.json beside the records, and equal bytes of equal data.",
     }
 
     def __init__(
@@ -88,8 +90,8 @@ class SpeechEmotion(dataset_builder.FileReaderBuilder):
         download_config: tfds.download.DownloadConfig | None = None,
     ) -> None:
         del dl_manager, download_config  # nothing is downloaded
-        for name, text in self._notes.items():
-            (self.data_path / name).write_text(text)  # data_path is not final yet
+        for name, note in self._notes.items():
+            (self.data_path / name).write_text(note)  # data_path is not final yet
         files = {
             split: self._files(split, utterances)
             for split, utterances in self._utterances.items()
@@ -100,7 +102,8 @@ class SpeechEmotion(dataset_builder.FileReaderBuilder):
                 tfds.core.SplitInfo(
                     name=split,
                     shard_lengths=[len(file.utterances) for file in of_split],
-                    num_bytes=sum(file.path.stat().length for file in of_split),
+                    # `path.stat()` fails for a user without a name.
+                    num_bytes=sum(os.path.getsize(file.path) for file in of_split),
                     filename_template=self._get_filename_template(split),
                 )
                 for split, of_split in files.items()
@@ -120,9 +123,7 @@ class SpeechEmotion(dataset_builder.FileReaderBuilder):
         ]
 
     def _write(self, files: list[File]) -> None:
-        write = functools.partial(
-            write_file, data_set=self._data_set, schema=self.info.features
-        )
+        write = functools.partial(write_file, data_set=self._data_set)
         if self._pipeline:
             import apache_beam as beam  # large, and only this needs it
 
@@ -135,9 +136,7 @@ class SpeechEmotion(dataset_builder.FileReaderBuilder):
                 progress.update(written)
 
 
-def write_file(
-    file: File, data_set: records.DataSet, schema: tfds.features.FeaturesDict
-) -> int:
+def write_file(file: File, data_set: records.DataSet) -> int:
     """Computes and writes the records of a file, one after the other.
 
     Returns:
@@ -147,7 +146,7 @@ def write_file(
         # Records are compressed one by one, so that any can be read by itself.
         writer = array_record_module.ArrayRecordWriter(str(path), "group_size:1")
         for utterance in file.utterances:
-            writer.write(schema.serialize_example(record(utterance, data_set)))
+            writer.write(records.serialise(record(utterance, data_set)))
         writer.close()
     return len(file.utterances)
 
@@ -158,25 +157,23 @@ def record(utterance: Utterance, data_set: records.DataSet) -> dict:
     An utterance shorter than one segment becomes one segment of the repeated waveform,
     marked `padded`.
 
+    Returns:
+      The fields, of which `features` is a list of (segments, frequency, time): a long
+      recording is never in memory as a whole.
+
     Raises:
       AudioError: When the file cannot be used; the message names it.
     """
     try:
-        sound = audio.read(utterance.path)
-    except audio.AudioError as error:
-        raise audio.AudioError(f"{utterance.path}: {error}") from error
-    segments = features.segment(sound.wave, data_set.segment, data_set.hop)
-    return {
-        "id": utterance.id,
-        "features": features.extract(data_set.features, segments, data_set.pad_mode),
-        "emotion": utterance.emotion,
-        "speaker": utterance.speaker,
-        "session": utterance.session,
-        "dialogue": utterance.dialogue,
-        "kind": utterance.kind,
-        "text": utterance.text,
-        "intensity": utterance.intensity,
-        "content": sound.digest(),
-        "num_samples": len(sound.wave),
-        "padded": len(sound.wave) < data_set.segment,
-    }
+        sound = audio.stream(utterance.path)
+        segments = features.segments_of(sound, data_set.segment, data_set.hop)
+        images = [
+            features.extract(data_set.features, some, data_set.pad_mode)
+            for some in segments
+        ]
+    except ValueError as error:
+        raise audio.AudioError(f"{text.printable(utterance.path)}: {error}") from error
+    fields = records.fields(
+        utterance, sound.content, sound.num_samples, data_set.segment
+    )
+    return fields | {"features": images}

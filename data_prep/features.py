@@ -1,7 +1,14 @@
 """Waveform -> segments -> features, as pure functions of numpy arrays."""
 
+import atexit
 import functools
-from typing import Literal
+import importlib.util
+import os
+import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from typing import Any, Literal
 
 import numpy as np
 import scipy.fft
@@ -10,6 +17,8 @@ import scipy.sparse
 from data_prep import names
 
 SAMPLE_RATE = 16000
+VERSION = 1  # raised when the values of a kind change
+_SEGMENTS_AT_ONCE = 64  # with a short hop, a block has thousands of them
 PadMode = Literal["reflect", "constant"]
 
 # Of the kinds with centred frames, the ends padded: librosa's.
@@ -60,6 +69,35 @@ def segment(wave: np.ndarray, length: int, hop: int) -> np.ndarray:
     return np.ascontiguousarray(windows[::hop])
 
 
+def segments_of(
+    blocks: Iterable[np.ndarray], length: int, hop: int
+) -> Iterator[np.ndarray]:
+    """`segment` of a waveform that comes in blocks.
+
+    Args:
+      blocks: (samples,) each, at 16 kHz.
+      length: Samples in a segment.
+      hop: Samples from one segment's start to the next one's.
+
+    Yields:
+      (segments, length), at least one segment.
+    """
+    rest = np.zeros(0, np.float32)
+    skip, is_short = 0, True
+    for block in blocks:
+        rest = np.concatenate([rest, block[skip:]])
+        skip = max(0, skip - len(block))
+        if found := count(len(rest), length, hop):
+            is_short = False
+            for first in range(0, found, _SEGMENTS_AT_ONCE):
+                last = min(first + _SEGMENTS_AT_ONCE, found) - 1
+                yield segment(rest[first * hop : last * hop + length], length, hop)
+            skip += max(0, found * hop - len(rest))  # more than a block, if hop is long
+            rest = rest[found * hop :]
+    if is_short:
+        yield segment(rest, length, hop)
+
+
 def count(num_samples: int, length: int, hop: int) -> int:
     """How many segments `segment` cuts a waveform into, 0 for one that is shorter."""
     return 0 if num_samples < length else (num_samples - length) // hop + 1
@@ -82,7 +120,7 @@ def extract(kind: str, segments: np.ndarray, pad_mode: str = "reflect") -> np.nd
       (segments, frequency, time) float32.
 
     Raises:
-      ValueError: For an unknown kind or pad mode.
+      ValueError: For an unknown kind or pad mode, or when features are not finite.
     """
     check_kind(kind)
     if pad_mode not in PAD_MODES:
@@ -97,10 +135,13 @@ def extract(kind: str, segments: np.ndarray, pad_mode: str = "reflect") -> np.nd
         of_segment = _UNPADDED[kind]
     # One at a time: the temporaries of one segment stay in the processor's cache,
     # which is twice as fast as sixteen segments at once.
-    return np.stack(
+    images = np.stack(
         [of_segment(wave) for wave in segments.astype(np.float32, copy=False)],
         dtype=np.float32,
     )
+    if not np.isfinite(images).all():
+        raise ValueError(f"features {kind!r} gave values that are NaN or infinite")
+    return images
 
 
 def check_kind(kind: str) -> None:
@@ -122,8 +163,6 @@ def _own(kind: str, wave: np.ndarray) -> np.ndarray:
             f"features {kind!r} gave {image.dtype} of shape {image.shape} for a "
             f"segment of {len(wave)} samples, instead of numbers of (frequency, time)"
         )
-    if not np.isfinite(image).all():
-        raise ValueError(f"features {kind!r} gave values that are NaN or infinite")
     return image
 
 
@@ -266,15 +305,43 @@ def _slaney_hertz(mels: np.ndarray) -> np.ndarray:
 @functools.cache
 def _triangular_filters(num_filters: int, max_hertz: float) -> scipy.sparse.csr_array:
     """(filters, bins) filters of equal height on the HTK mel scale, from 0 Hz."""
-    import librosa  # takes seconds, and only these features need it
-
-    hertz = librosa.mel_frequencies(num_filters + 2, fmin=0, fmax=max_hertz, htk=True)
+    hertz = _mel_frequencies(num_filters + 2, fmin=0, fmax=max_hertz, htk=True)
     corners = np.floor((_FILTERBANK_N_FFT + 1) * hertz / SAMPLE_RATE)
     bins = np.arange(_FILTERBANK_N_FFT // 2 + 1)
     filters = [
         np.interp(bins, corners[i : i + 3], [0, 1, 0]) for i in range(num_filters)
     ]
     return scipy.sparse.csr_array(np.stack(filters))
+
+
+def _mel_frequencies(*arguments: int, **options: Any) -> np.ndarray:
+    """`librosa.mel_frequencies`; its import takes seconds, and few features need it.
+
+    librosa cannot be imported by a user without a home folder, as containers have,
+    where the folder that it is installed in is not writable: numba, which compiles it,
+    looks for a folder to keep the result in, and pooch for one to download examples to.
+    """
+    found = importlib.util.find_spec("librosa")
+    installed = pathlib.Path(found.origin if found and found.origin else "").parent
+    if not os.access(installed, os.W_OK) and not os.access(_home(), os.W_OK):
+        folder = tempfile.mkdtemp(prefix="librosa-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ.setdefault("NUMBA_CACHE_DIR", folder)
+        if "XDG_CACHE_HOME" not in os.environ:
+            os.environ["XDG_CACHE_HOME"] = folder  # read while it is imported
+            try:
+                import librosa.filters
+            finally:
+                del os.environ["XDG_CACHE_HOME"]
+    import librosa
+
+    return librosa.mel_frequencies(*arguments, **options)
+
+
+def _home() -> str:
+    """The user's folder, '' where there is none."""
+    home = os.path.expanduser("~")
+    return "" if home == "~" else home
 
 
 _CENTRED = {"mfcc": _mfcc, "melspectrogram": _melspectrogram}

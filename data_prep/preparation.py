@@ -2,15 +2,17 @@
 
 import contextlib
 import dataclasses
+import json
 import pathlib
+import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import tensorflow_datasets as tfds
 import tqdm
 
-from data_prep import audio, builder, features, processes, records, text
+from data_prep import audio, builder, claims, features, processes, records, text
 from data_prep.corpora import (
     Corpus,
     Problem,
@@ -25,8 +27,9 @@ from data_prep.corpora import (
 if TYPE_CHECKING:
     import apache_beam
 
-# Files beside the records; the last two only where there is something to list.
+# Files beside the records; the last three only where there is something to list.
 SUMMARY = "summary.txt"
+WARNINGS = "warnings.csv"
 LEFT_OUT = "left_out.csv"
 IDENTICAL = "identical.csv"
 CORPORA = {
@@ -47,18 +50,27 @@ class Checked:
     content: str = ""
     converted: str = ""
     problem: str = ""
+    warnings: tuple[str, ...] = ()
 
 
 def check(utterance: Utterance) -> Checked:
     """Decodes a recording, to find out before any work whether it can be used."""
     try:
-        sound = audio.read(utterance.path)
+        sound = audio.stream(utterance.path)
+        for _ in sound:
+            pass
     except audio.AudioError as error:
         return Checked(utterance, problem=str(error))
     converted = ""
     if (sound.stored_rate, sound.stored_channels) != (features.SAMPLE_RATE, 1):
         converted = f"{sound.stored_rate} Hz, {sound.stored_channels} channels"
-    return Checked(utterance, len(sound.wave), sound.digest(), converted)
+    return Checked(
+        utterance,
+        sound.num_samples,
+        sound.content,
+        converted,
+        warnings=sound.warnings,
+    )
 
 
 def check_all(
@@ -135,18 +147,41 @@ def refuse_or_list(problems: list[Problem], skip_bad: bool) -> str:
     if not problems:
         return ""
     print(f"{len(problems)} files or labels cannot be used:")
-    rows = []
     for problem in problems:
-        # A name that is not UTF-8 could be neither printed nor written.
-        path = problem.path.encode(errors="backslashreplace").decode()
-        print(f"  {path}: {problem.reason}")
-        rows.append((path, problem.reason))
+        print(f"  {text.printable(problem.path)}: {text.printable(problem.reason)}")
     if not skip_bad:
         raise ValueError(
             "nothing was written. Repair these, or leave them out with --skip_bad "
             f"(they are then listed in {LEFT_OUT} in the data set's folder)."
         )
+    rows = [(_utf8(problem.path), problem.reason) for problem in problems]
     return text.csv_text(("path", "reason"), rows)
+
+
+def _utf8(name: str) -> str:
+    """A name as a file can hold it: bytes that are not UTF-8 are escapes."""
+    return name.encode(errors="backslashreplace").decode()
+
+
+def list_warnings(usable: list[Checked]) -> str:
+    """Prints what is suspicious about recordings and no reason to leave them out.
+
+    Returns:
+      The same as the text of a CSV file, '' when there is nothing.
+    """
+    rows = [
+        (_utf8(str(result.utterance.path)), warning)
+        for result in usable
+        for warning in result.warnings
+    ]
+    if not rows:
+        return ""
+    print(f"{len(rows)} warnings about recordings, listed in {WARNINGS}:")
+    for path, warning in rows[:10]:
+        print(f"  warning: {text.printable(path)} {warning}")
+    if len(rows) > 10:
+        print(f"  and {len(rows) - 10} more")
+    return text.csv_text(("path", "warning"), rows)
 
 
 def list_identical(usable: list[Checked]) -> str:
@@ -165,7 +200,7 @@ def list_identical(usable: list[Checked]) -> str:
         "identical recordings (training never has one while the other is tested), "
         f"listed in {IDENTICAL}:"
     )
-    lines = [" = ".join(same) for same in identical.values()]
+    lines = [text.printable(" = ".join(same)) for same in identical.values()]
     for line in lines[:10]:
         print(f"  {line}")
     if len(lines) > 10:
@@ -216,36 +251,157 @@ def prepare(
 
     Returns:
       The data set's folder, and whether it was there.
+
+    Raises:
+      ValueError: When the corpus cannot be used, or the data set that is there was made
+        of another one.
     """
     folder = data_set.folder(data_dir)
-    if folder.exists():
-        return folder, True
     if data_set.corpus == "demo":
+        made = not source and not (data_dir / "demo_corpus").exists()
+        if made and data_set.is_prepared(data_dir):  # there is nothing to compare
+            return folder, True
         source = source or data_dir / "demo_corpus"
     elif not source:
         raise ValueError(f"--source is needed: the folder that holds {data_set.corpus}")
     corpus = CORPORA[data_set.corpus].read(source)
     usable, problems, converted = check_all(corpus, workers)
+    if data_set.is_prepared(data_dir):
+        compare(data_set, data_dir, keep_emotions(usable, data_set.emotions), source)
+        return folder, True
     for form, count in sorted(converted.items()):
         print(f"converted to 16 kHz mono: {count} recordings of {form}")
     left_out = refuse_or_list(problems, skip_bad)
     if not usable:
         raise ValueError("nothing was written: no recording is left.")
+    for warning in corpus.warnings:
+        print(f"warning: {text.printable(warning)}")
     warn_of_counts(data_set.corpus, usable)
     usable = keep_emotions(usable, data_set.emotions)
     notes = {
         SUMMARY: table(usable, data_set.segment, data_set.hop),
         LEFT_OUT: left_out,
+        WARNINGS: list_warnings(usable),
         IDENTICAL: list_identical(usable),
     }
     notes = {name: note for name, note in notes.items() if note}
+    what = f"{folder} is being prepared"
+    with claims.wait_for(folder.parent, what):
+        if data_set.is_prepared(data_dir):  # meanwhile, by another process
+            compare(data_set, data_dir, usable, source)
+            return folder, True
+        remove_leftovers(folder)
+        write(data_set, data_dir, usable, source, notes, workers, pipeline)
+    return folder, False
+
+
+def write(
+    data_set: records.DataSet,
+    data_dir: pathlib.Path,
+    usable: list[Checked],
+    source: str | pathlib.Path,
+    notes: dict[str, str] | None = None,
+    workers: int = 1,
+    pipeline: "apache_beam.Pipeline | None" = None,
+) -> None:
+    """Writes the records of recordings that were checked, and what they come from.
+
+    Args:
+      data_set: What to prepare.
+      data_dir: The folder of all data sets.
+      usable: The recordings, in the order of their ids.
+      source: The folder of the corpus.
+      notes: Text files to leave beside the records, by file name.
+      workers: Processes that compute where there is no pipeline.
+      pipeline: It computes the features instead.
+    """
+    told = records.describe(
+        data_set,
+        data_set.feature_shape(),
+        fields_by_split(usable, data_set.segment),
+        pathlib.Path(source).expanduser().resolve().name,
+    )
+    notes = (notes or {}) | {records.PROVENANCE: json.dumps(told, indent=2) + "\n"}
     splits: dict[str, list[Utterance]] = {}
     for result in usable:
-        split = split_of(result.utterance)
-        splits.setdefault(split, []).append(result.utterance)
+        splits.setdefault(split_of(result.utterance), []).append(result.utterance)
     tfds.disable_progress_bar()  # the builder shows its own
     with contextlib.redirect_stdout(None):  # TFDS speaks of downloads
         builder.SpeechEmotion(
             splits, data_set, data_dir, workers, notes, pipeline
         ).download_and_prepare()
-    return folder, False
+
+
+def fields_by_split(usable: list[Checked], segment: int) -> dict[str, list[dict]]:
+    """What the records of each TFDS split hold besides features, in their order."""
+    splits: dict[str, list[dict]] = {}
+    for result in usable:
+        row = records.fields(
+            result.utterance, result.content, result.num_samples, segment
+        )
+        splits.setdefault(split_of(result.utterance), []).append(row)
+    return splits
+
+
+def remove_leftovers(folder: pathlib.Path) -> None:
+    """Removes what builds of a data set left that were killed or interrupted.
+
+    Args:
+      folder: The data set's, which is kept to this process and is not prepared.
+    """
+    for leftover in folder.parent.glob(f"incomplete.*_{folder.name}"):
+        print(f"removing {leftover}, which a killed build left")
+        shutil.rmtree(leftover)
+    if folder.exists():
+        print(f"removing {folder}, which is not whole (no dataset_info.json)")
+        shutil.rmtree(folder)
+
+
+def compare(
+    data_set: records.DataSet,
+    data_dir: pathlib.Path,
+    usable: list[Checked],
+    source: str | pathlib.Path,
+) -> None:
+    """Checks that a data set that is there was made of these recordings.
+
+    Raises:
+      ValueError: When it was made of others, with what differs, or is damaged.
+    """
+    folder = data_set.folder(data_dir)
+    found, _ = records.read(data_set, data_dir)
+    told = records.provenance(folder)
+    shape = data_set.feature_shape()
+    splits = fields_by_split(usable, data_set.segment)
+    now = records.describe(data_set, shape, splits, "")
+    if now["digest"] == told["digest"]:
+        return
+    prepared = {row["id"]: row for row in map(records.decoded, found)}
+    given = {row["id"]: row for rows in splits.values() for row in rows}
+    lines = [
+        *_named("only in the prepared data set", prepared.keys() - given.keys()),
+        *_named("only in the source", given.keys() - prepared.keys()),
+    ]
+    both = prepared.keys() & given.keys()
+    for field in records.DIGESTED:
+        other = [id_ for id_ in both if prepared[id_][field] != given[id_][field]]
+        what = "sound" if field == "content" else field
+        lines += _named(f"another {what}", other)
+    for name in ("feature_shape", "features_version", "data_set"):
+        if told.get(name) != json.loads(json.dumps(now[name])):
+            lines.append(f"{name}: {told.get(name)}, now {now[name]}")
+    raise ValueError(
+        f"{folder} was prepared from another source ({told['source']}) than "
+        f"{text.printable(source)}:\n"
+        + "".join(f"  {text.printable(line)}\n" for line in lines)
+        + "Keep it and give another --data_dir, or "
+        + data_set.how_to_repair(data_dir)
+    )
+
+
+def _named(what: str, ids: Iterable[str]) -> list[str]:
+    ids = sorted(ids)
+    if not ids:
+        return []
+    more = f" and {len(ids) - 3} more" if len(ids) > 3 else ""
+    return [f"{what}: {', '.join(ids[:3])}{more}"]

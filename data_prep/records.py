@@ -1,17 +1,35 @@
-"""A prepared data set: its name, where it lies, what its records hold."""
+"""A prepared data set: its name, where it lies, what its records hold and came from."""
 
 import dataclasses
+import functools
+import hashlib
+import json
 import pathlib
-from collections.abc import Iterator, Sequence
-from typing import Any
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow_datasets as tfds
+from array_record.python import array_record_module
+from tensorflow_datasets.proto import tf_example_pb2
 
 from data_prep import features
 
+if TYPE_CHECKING:
+    from data_prep.corpora import Utterance
+
 NAME = "speech_emotion"
-VERSION = "1.1.0"
+VERSION = "1.2.0"
+PROVENANCE = "provenance.json"
+TEXTS = ("id", "emotion", "speaker", "session", "dialogue", "kind", "text", "intensity")
+TEXTS += ("content",)
+# What decides a record besides its features, which follow from it.
+DIGESTED = (*TEXTS, "num_samples", "padded")
+_MOST_OPEN = 32  # record files at a time; macOS allows 256 files of all kinds
+_READ_AT_ONCE = 1 << 26  # bytes of records, and at most so many records:
+_RECORDS_AT_ONCE = 256  # faster than one by one
+_MOST_BYTES = 1 << 31  # that a record can hold
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +43,9 @@ class DataSet:
       hop: Samples between the starts of two segments.
       pad_mode: 'reflect' or 'constant', see `features.extract`.
       emotions: The corpus's words that are kept, () for all.
+
+    Raises:
+      ValueError: When a word cannot be part of a folder's name.
     """
 
     corpus: str
@@ -33,6 +54,21 @@ class DataSet:
     hop: int = 3199
     pad_mode: str = "reflect"
     emotions: tuple[str, ...] = ()
+
+    def __post_init__(self):
+        for what, word in [
+            ("corpus", self.corpus),
+            ("features", self.features),
+            *(("emotions", emotion) for emotion in self.emotions),
+        ]:
+            if "/" in word or "\\" in word or ".." in word or not word.isprintable():
+                raise ValueError(
+                    f"--{what}: {word!r} cannot be part of a folder's name"
+                )
+        if len(self.name.encode()) > 200:
+            raise ValueError(
+                f"--emotions: too many to name a folder after: {self.name}"
+            )
 
     @property
     def name(self) -> str:
@@ -62,6 +98,13 @@ class DataSet:
             f"{emotions}"
         )
 
+    def how_to_repair(self, data_dir: str | pathlib.Path) -> str:
+        """What to do when it is not what was prepared."""
+        return (
+            f"delete {self.folder(data_dir)} and prepare it again with: "
+            f"{self.how_to_prepare(data_dir)}"
+        )
+
     def feature_shape(self) -> tuple[int, int]:
         """(frequency, time) of one segment."""
         noise = np.random.default_rng(0).uniform(-0.1, 0.1, (1, self.segment))
@@ -75,26 +118,162 @@ def schema(feature_shape: tuple[int, int]) -> tfds.features.FeaturesDict:
     Args:
       feature_shape: (frequency, time) of a segment.
     """
-    text = tfds.features.Text()
     return tfds.features.FeaturesDict(
         {
-            "id": text,
             # Stored as bytes: a list of numbers takes 130 times as long.
             "features": tfds.features.Tensor(
                 shape=(None, *feature_shape), dtype=np.float32, encoding="bytes"
             ),
-            "emotion": text,
-            "speaker": text,
-            "session": text,
-            "dialogue": text,
-            "kind": text,
-            "text": text,
-            "intensity": text,
-            "content": text,  # the same for the same samples, in any corpus
+            # Of them `content` is the same for the same samples, in any corpus.
+            **{name: tfds.features.Text() for name in TEXTS},
             "num_samples": np.int64,
             "padded": np.bool_,
         }
     )
+
+
+def fields(
+    utterance: "Utterance", content: str, num_samples: int, segment: int
+) -> dict[str, Any]:
+    """What a record holds besides its features.
+
+    Args:
+      utterance: A labelled recording.
+      content: The digest of its samples.
+      num_samples: How many they are, at 16 kHz.
+      segment: Samples in a segment.
+    """
+    return {
+        **{name: getattr(utterance, name) for name in TEXTS if name != "content"},
+        "content": content,
+        "num_samples": num_samples,
+        "padded": num_samples < segment,
+    }
+
+
+def serialise(record: Mapping[str, Any]) -> bytes:
+    """The bytes of a record (a tf.train.Example), the same for the same record.
+
+    Args:
+      record: See `schema`; 'features' is a list of (segments, frequency, time).
+
+    Raises:
+      ValueError: When it is too long for a record.
+    """
+    # pyrefly: ignore[missing-attribute]: protobuf makes the class at import
+    example = tf_example_pb2.Example()
+    feature = example.features.feature
+    for name in TEXTS:
+        feature[name].bytes_list.value.append(record[name].encode())
+    for name in ("num_samples", "padded"):
+        feature[name].int64_list.value.append(int(record[name]))
+    # Messages are merged by putting them one behind the other. The features are not
+    # copied into one of protobuf's: those of two hours are 200 MB.
+    blocks: list[Any] = [
+        np.ascontiguousarray(block, "<f4") for block in record["features"]
+    ]
+    size = sum(block.nbytes for block in blocks)
+    if size >= _MOST_BYTES:
+        raise ValueError(
+            f"{record['id']}: its features have {size / 1e9:.1f} GB, a record holds "
+            "2.1: cut the recording into parts, or take a longer --hop"
+        )
+    values = _of_field(1, size)
+    of_list = _of_field(1, len(values) + size)
+    name = _of_field(1, len(b"features")) + b"features"
+    value = _of_field(2, len(of_list) + len(values) + size)
+    entry = len(name) + len(value) + len(of_list) + len(values) + size
+    of_features = _of_field(1, entry)
+    head = _of_field(1, len(of_features) + entry)
+    head += of_features + name + value + of_list + values
+    return b"".join([example.SerializeToString(deterministic=True), head, *blocks])
+
+
+def _of_field(number: int, length: int) -> bytes:
+    """What protobuf writes before a field of some bytes: its number, and how many."""
+    head = bytearray([number << 3 | 2])
+    while length > 127:
+        head.append(length & 127 | 128)
+        length >>= 7
+    return bytes([*head, length])
+
+
+def describe(
+    data_set: DataSet,
+    feature_shape: tuple[int, int],
+    splits: Mapping[str, Sequence[Mapping[str, Any]]],
+    source: str,
+) -> dict[str, Any]:
+    """What is kept beside the records of where they came from, see `provenance`.
+
+    Args:
+      data_set: Which one.
+      feature_shape: (frequency, time) of a segment.
+      splits: The fields of all records of each split, in their order.
+      source: The name of the corpus's folder.
+    """
+    told = {
+        name: {
+            "utterances": len(rows),
+            "segments": sum(segments(row["num_samples"], data_set) for row in rows),
+            "digest": _digest(data_set, feature_shape, rows),
+        }
+        for name, rows in splits.items()
+    }
+    digests = json.dumps({name: told[name]["digest"] for name in sorted(told)})
+    return {
+        "digest": hashlib.sha256(digests.encode()).hexdigest(),
+        "source": source,
+        "data_set": dataclasses.asdict(data_set),
+        "feature_shape": list(feature_shape),
+        "features_version": features.VERSION,
+        "records_version": VERSION,
+        "splits": told,
+    }
+
+
+def provenance(folder: pathlib.Path) -> dict[str, Any]:
+    """What a data set was made of.
+
+    Args:
+      folder: The data set's, see `DataSet.folder`.
+
+    Returns:
+      'digest' (hex, of ids, contents, labels, groups, cuts and features), 'source' (the
+      name of the corpus's folder), 'splits' with the counts and the digest of each, and
+      the settings.
+
+    Raises:
+      ValueError: When it is not there or damaged.
+    """
+    path = folder / PROVENANCE
+    try:
+        told = json.loads(path.read_bytes())
+        for split in told["splits"].values():
+            _ = split["digest"], split["utterances"], split["segments"]
+        _ = told["digest"], told["source"]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is missing or damaged ({error})") from error
+    return told
+
+
+def segments(num_samples: int, data_set: DataSet) -> int:
+    """How many segments a recording is cut into, a short one into one."""
+    length = max(num_samples, data_set.segment)
+    return features.count(length, data_set.segment, data_set.hop)
+
+
+def _digest(
+    data_set: DataSet, feature_shape: tuple[int, int], rows: Iterable[Mapping]
+) -> str:
+    """SHA-256 of all that decides the records."""
+    cut = [data_set.segment, data_set.hop, data_set.pad_mode]
+    settings = [data_set.features, features.VERSION, *map(int, feature_shape), *cut]
+    sha256 = hashlib.sha256(json.dumps(settings).encode())
+    for row in rows:
+        cells = [row[name] for name in DIGESTED]
+        sha256.update(json.dumps(cells).encode() + b"\n")
+    return sha256.hexdigest()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -102,56 +281,174 @@ class Record:
     """A record without its features, and where it lies.
 
     Attributes:
-      fields: Its texts, `num_samples` and `padded`.
-      source: All records of its file set; `source[place]["features"]` reads its own.
+      fields: Its texts (bytes), `num_samples` and `padded`.
+      source: All records of its split; `source[place]["features"]` reads its own.
       place: Which of them it is.
       segments: Segments that it holds.
     """
 
     fields: dict[str, Any]
-    source: Sequence[dict]
+    source: "Source"
     place: int
     segments: int
 
 
 def read(
-    data_set: DataSet, data_dir: str | pathlib.Path, splits: Sequence[str]
+    data_set: DataSet, data_dir: str | pathlib.Path, splits: Sequence[str] | None = None
 ) -> tuple[list[Record], tuple[int, int]]:
     """Reads a prepared data set, all but the features.
 
     Args:
       data_set: Which one.
       data_dir: The folder of all data sets.
-      splits: The TFDS splits to read.
+      splits: The TFDS splits to read, None for all.
 
     Returns:
       The records in their order, and (frequency, time) of a segment.
 
     Raises:
-      ValueError: When it lacks a split.
+      ValueError: When it lacks a split, is damaged, or does not hold what was prepared.
     """
-    folder = data_set.folder(data_dir)
-    builder = tfds.builder_from_directory(folder)
-    if missing := set(splits) - set(builder.info.splits):
+    folder, repair = data_set.folder(data_dir), data_set.how_to_repair(data_dir)
+    try:
+        builder = tfds.builder_from_directory(folder)
+        known, shape = builder.info.splits, builder.info.features["features"].shape[1:]
+        told = provenance(folder)
+    except ValueError as error:
+        raise ValueError(f"{error}: {repair}") from error
+    except Exception as error:  # of any library below
+        raise ValueError(f"{folder} is damaged ({_short(error)}): {repair}") from error
+    if missing := set(splits or ()) - set(known):
         raise ValueError(
             f"{folder} has no split {', '.join(sorted(missing))}; it has "
-            f"{', '.join(builder.info.splits)} (config.tfds_splits)"
+            f"{', '.join(known)} (config.tfds_splits)"
         )
     found = []
-    for name in splits:
-        source: Any = builder.as_data_source(split=name)
-        for place, fields in enumerate(_without_features(builder, name)):
-            samples = max(fields["num_samples"], data_set.segment)
-            segments = features.count(samples, data_set.segment, data_set.hop)
-            found.append(Record(fields, source, place, segments))
-    return found, builder.info.features["features"].shape[1:]
+    for name in splits or known:
+        source = Source.of_split(known[name], builder.info.features, repair)
+        of_split = [*source.fields()]
+        _check(folder, name, data_set, shape, of_split, told["splits"], repair)
+        found += [
+            Record(row, source, place, segments(row["num_samples"], data_set))
+            for place, row in enumerate(of_split)
+        ]
+    return found, shape
 
 
-def _without_features(builder: tfds.core.DatasetBuilder, split: str) -> Iterator[dict]:
-    """The records of a split; their features are not decoded."""
-    skip = {"features": tfds.decode.SkipDecoding()}
-    source = builder.as_data_source(split, decoders=skip)
-    for start in range(0, len(source), 256):  # faster than one by one
-        for record in source.__getitems__(range(start, min(start + 256, len(source)))):
-            del record["features"]
-            yield record
+def _check(folder, name, data_set, shape, rows, told, repair) -> None:
+    """Compares a split with what was written down when it was prepared."""
+    if name not in told or told[name]["utterances"] != len(rows):
+        prepared = told[name]["utterances"] if name in told else 0
+        raise ValueError(
+            f"{folder} holds {len(rows)} utterances of {name}, {prepared} were "
+            f"prepared: {repair}"
+        )
+    if _digest(data_set, shape, map(_decoded, rows)) != told[name]["digest"]:
+        raise ValueError(
+            f"{folder} does not hold the utterances of {name} that were prepared (the "
+            f"digest differs): {repair}"
+        )
+
+
+def decoded(record: Record) -> dict[str, Any]:
+    """The fields of a record as they were before they were stored."""
+    return _decoded(record.fields)
+
+
+def _decoded(row: Mapping[str, Any]) -> dict[str, Any]:
+    texts = {name: row[name].decode() for name in TEXTS}
+    return texts | {
+        "num_samples": int(row["num_samples"]),
+        "padded": bool(row["padded"]),
+    }
+
+
+class Source:
+    """The records of a split, read from a few open files at a time."""
+
+    def __init__(
+        self,
+        files: Sequence[tuple[str, int]],
+        features: tfds.features.FeaturesDict,
+        repair: str,
+    ):
+        """Finds the records.
+
+        Args:
+          files: The path of each record file, and how many records it holds.
+          features: The schema.
+          repair: What to do when a file is damaged.
+        """
+        self._files = files
+        self._features = features
+        self._repair = repair
+        lengths = [length for _, length in files]
+        self._file = np.repeat(np.arange(len(files)), lengths)
+        self._first = np.cumsum(lengths) - lengths
+
+    @classmethod
+    def of_split(
+        cls, split: tfds.core.SplitInfo, features: tfds.features.FeaturesDict, repair
+    ) -> "Source":
+        """The records of a split of TFDS."""
+        paths = map(str, split.filepaths)
+        return cls([*zip(paths, split.shard_lengths, strict=True)], features, repair)
+
+    def __len__(self) -> int:
+        return len(self._file)
+
+    def __getitem__(self, place: int) -> dict:
+        """A record with its features.
+
+        Raises:
+          ValueError: When its file is damaged; the message names it.
+        """
+        file = self._file[place]
+        (record,) = self._decoded(file, [int(place - self._first[file])], None)
+        return record
+
+    def fields(self) -> Iterator[dict[str, Any]]:
+        """All records without their features, in their order."""
+        skip = {"features": tfds.decode.SkipDecoding()}
+        for file, (path, length) in enumerate(self._files):
+            path = pathlib.Path(path)
+            size = max(path.stat().st_size if path.is_file() else 0, 1)
+            at_once = min(_RECORDS_AT_ONCE, max(1, _READ_AT_ONCE * length // size))
+            for start in range(0, length, at_once):
+                places = [*range(start, min(start + at_once, length))]
+                for record in self._decoded(file, places, skip):
+                    del record["features"]
+                    yield record
+
+    def _decoded(self, file: int, places: list[int], decoders: Any) -> Iterator[Any]:
+        path, length = self._files[file]
+        try:
+            reader = _reader(path, pathlib.Path(path).stat().st_mtime_ns)
+            if (there := reader.num_records()) != length:
+                raise ValueError(f"it holds {there} records instead of {length}")
+            for stored in reader.read(places):
+                yield self._features.deserialize_example_np(stored, decoders=decoders)
+        except Exception as error:  # of any library below
+            raise ValueError(
+                f"{path} is damaged ({_short(error)}): {self._repair}"
+            ) from error
+
+
+@functools.lru_cache(maxsize=_MOST_OPEN)  # what falls out is closed
+def _reader(path: str, changed: int) -> array_record_module.ArrayRecordReader:
+    """An open record file.
+
+    Args:
+      path: Where it lies.
+      changed: When it was changed, so that another file of this name is opened anew.
+    """
+    del changed
+    return array_record_module.ArrayRecordReader(
+        path, options="readahead_buffer_size:0", file_reader_buffer_size=32768
+    )
+
+
+def _short(error: Exception) -> str:
+    """The first line of an error, without where in a library it arose."""
+    first = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return re.sub(r"; .*", "", first)[:200]

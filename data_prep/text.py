@@ -63,6 +63,18 @@ def read_csv(path: pathlib.Path) -> tuple[list[str], list[list[str]]]:
     return (rows[0], rows[1:]) if rows else ([], [])
 
 
+def printable(text: Any) -> str:
+    """A text for a terminal: control characters and stray bytes are escapes.
+
+    Args:
+      text: A text or a path, such as the name of a file.
+    """
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode()
+        for char in str(text)
+    )
+
+
 def _guarded(cell: Any) -> Any:
     if not isinstance(cell, str) or _NUMBER.fullmatch(cell):
         return cell

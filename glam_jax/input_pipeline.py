@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import grain
 import ml_collections
@@ -61,7 +62,7 @@ class Features:
 
     def __init__(
         self,
-        records: Sequence[tuple[Sequence[dict], int]],
+        records: Sequence[tuple[Any, int]],
         counts: np.ndarray,
         segment_shape: tuple[int, int],
     ):

@@ -5,6 +5,7 @@ import dataclasses
 import hashlib
 import pathlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import ml_collections
 import numpy as np
@@ -92,20 +93,59 @@ def _train_and_evaluate(
     workdir_lib.keep_splits(folder, split_table)
     if done := complete(folder):
         return done
-    both_sides = leakage.measure([run.split for run in all_runs], dataset.groups)
-    print(leakage.describe(both_sides))
-    by_run = dict(zip(runs_lib.names(all_runs), all_runs, strict=True))
-    warnings = gaps.find(
-        {name: run.split for name, run in by_run.items()},
-        dataset.labels,
-        dataset.class_names,
-    )
-    for warning in warnings:
-        print(f"warning: {warning}")
     outputs = workdir_lib.Workdir(folder, dataset.class_names)
     origin = provenance.begin(dataset)
     outputs.check_data(origin["data_digest"])
     parallel.wait_for_all("files are read")
+    splits_used = tell_splits(all_runs, dataset) | {
+        "file": config.split_file,
+        "sha256": split_files.digest(split_table),
+    }
+    program = compile_and_tell(config, dataset, all_runs)
+    outputs.describe(config, dataset, origin)
+    finished = outputs.finished()
+    outputs.predictions.keep(finished)
+    unfinished = [run for run in all_runs if run.number not in finished]
+    progress = progress_lib.Progress(all_runs, config.num_epochs)
+    with signals.deferred() as stop_requested:
+        for group in program_lib.groups(program, unfinished):
+            train_group(program, group, outputs, progress, stop_requested)
+    state = selected_state(program, all_runs[0], outputs)
+    if parallel.is_first_process():
+        test = all_runs[0].split.test
+        embeddings = program_lib.embeddings(program, state, test)
+        if embeddings is not None:
+            report.save_embedding(folder, embeddings, dataset.labels[test])
+        outputs.end(provenance.now())
+        report.write(folder, splits_used)
+    parallel.wait_for_all("report is written")
+    return results.read_json(folder / results.REPORT)
+
+
+def tell_splits(
+    all_runs: list[runs_lib.Run], dataset: input_pipeline.Dataset
+) -> dict[str, Any]:
+    """Prints what stands on both sides of the splits, and classes that lack a side.
+
+    Returns:
+      The same for the report: 'both_sides' and 'warnings'.
+    """
+    by_run = zip(runs_lib.names(all_runs), all_runs, strict=True)
+    named = {name: run.split for name, run in by_run}
+    both_sides = leakage.measure(list(named.values()), dataset.groups)
+    warnings = gaps.find(named, dataset.labels, dataset.class_names)
+    print(leakage.describe(both_sides))
+    for warning in warnings:
+        print(f"warning: {warning}")
+    return {"both_sides": both_sides, "warnings": warnings}
+
+
+def compile_and_tell(
+    config: ml_collections.ConfigDict,
+    dataset: input_pipeline.Dataset,
+    all_runs: list[runs_lib.Run],
+) -> program_lib.Program:
+    """Compiles the training, and prints what it works on and how long that took."""
     count, *shape = dataset.features.shape
     print(
         f"{len(dataset.labels)} utterances, {count} segments of {shape[0]} x {shape[1]}"
@@ -119,31 +159,7 @@ def _train_and_evaluate(
         f"{program.compile_seconds:.1f} s, after {program.load_seconds:.1f} s for the "
         f"data; {program_lib.describe(program)}"
     )
-    outputs.describe(config, dataset, origin)
-    progress = progress_lib.Progress(all_runs, config.num_epochs)
-    finished = outputs.finished()
-    outputs.predictions.keep(finished)
-    unfinished = [run for run in all_runs if run.number not in finished]
-    with signals.deferred() as stop_requested:
-        for group in program_lib.groups(program, unfinished):
-            train_group(program, group, outputs, progress, stop_requested)
-    state = selected_state(program, all_runs[0], outputs)
-    if parallel.is_first_process():
-        test = all_runs[0].split.test
-        embeddings = program_lib.embeddings(program, state, test)
-        if embeddings is not None:
-            report.save_embedding(folder, embeddings, dataset.labels[test])
-        outputs.end(provenance.now())
-        sha256 = split_files.digest(split_table)
-        splits_used = {
-            "file": config.split_file,
-            "sha256": sha256,
-            "both_sides": both_sides,
-            "warnings": warnings,
-        }
-        report.write(folder, splits_used)
-    parallel.wait_for_all("report is written")
-    return results.read_json(folder / results.REPORT)
+    return program
 
 
 def complete(folder: pathlib.Path) -> dict | None:

@@ -1,6 +1,5 @@
 """What several test files share: small data sets, golden cases, comparisons."""
 
-import collections
 import functools
 import pathlib
 import zlib
@@ -8,9 +7,8 @@ import zlib
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
-import tensorflow_datasets as tfds
 
-from data_prep import builder, records
+from data_prep import preparation, records
 from glam_jax import checkpoint, parallel, splits, steps, torch_weights
 
 DATA = pathlib.Path(__file__).parent / "data"
@@ -18,12 +16,9 @@ DATA = pathlib.Path(__file__).parent / "data"
 
 def prepare(corpus, name, data_dir, length=8000, hop=8000):
     """Writes the records of a corpus, by default in segments of half a second."""
-    splits = collections.defaultdict(list)
-    for utterance in corpus.utterances:
-        splits[utterance.kind or "train"].append(utterance)
-    tfds.disable_progress_bar()
     data_set = records.DataSet(corpus=name, segment=length, hop=hop)
-    builder.SpeechEmotion(splits, data_set, str(data_dir)).download_and_prepare()
+    usable = [preparation.check(utterance) for utterance in corpus.utterances]
+    preparation.write(data_set, pathlib.Path(data_dir), usable, source=name)
 
 
 def shorten(config, data_dir):

@@ -278,7 +278,7 @@ def test_the_command_writes_a_split_file_and_what_is_on_both_sides(data_dir, tmp
     [
         (["--config=configs/emo.py"], "configs/emo.py"),
         (["--config=configs/emodb.py", "--config.protocol=loso"], "speaker_folds"),
-        (["--config=configs/emodb.py", "--config.num_runs=-1"], "must not be negative"),
+        (["--config=configs/emodb.py", "--config.num_runs=-1"], "must be from 0 to"),
         (
             ["--config=configs/emodb.py", "--config.data_dir=nowhere"],
             "python -m data_prep.build",

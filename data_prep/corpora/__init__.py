@@ -6,9 +6,15 @@ sentences where (kind, emotion, seconds) of every recording are not as published
 """
 
 import dataclasses
+import fnmatch
+import os
 import pathlib
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+
+# How the names of sound files end.
+SOUND = (".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".aac", ".wma", ".aif")
+SOUND += (".aiff", ".au", ".sph", ".w64", ".rf64", ".caf")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,10 +55,14 @@ class Problem:
 
 @dataclasses.dataclass(frozen=True)
 class Corpus:
-    """What a reader found: utterances sorted by id, and what it could not use."""
+    """What a reader found: utterances sorted by id, and what it could not use.
+
+    `warnings` are sentences about what is odd and loses nothing that is there.
+    """
 
     utterances: list[Utterance]
     problems: list[Problem]
+    warnings: tuple[str, ...] = ()
 
 
 def existing_folder(source: str | pathlib.Path) -> pathlib.Path:
@@ -101,6 +111,67 @@ def from_names(
             utterances[utterance.id] = utterance
     in_order = sorted(utterances.values(), key=lambda utterance: utterance.id)
     return Corpus(in_order, problems)
+
+
+def complete(
+    corpus: Corpus,
+    source: pathlib.Path,
+    where: str,
+    elsewhere: Sequence[str] = (),
+    speakers: Sequence[str] = (),
+) -> Corpus:
+    """Adds what lies in a corpus's folder and was not read, and who is missing.
+
+    Args:
+      corpus: What was read.
+      source: The corpus's folder.
+      where: Where the reader looks, to say so.
+      elsewhere: Folders of the release that hold other sound, as lower-case patterns of
+        their paths in `source`.
+      speakers: All speakers of the corpus.
+    """
+    problems, warnings = [], list(corpus.warnings)
+    read = {utterance.path.stem for utterance in corpus.utterances}
+    for path, files in _unread(corpus, source, elsewhere).items():
+        sounds = "is not" if path in files else f"{len(files)} sound files here are not"
+        if all(file.stem in read for file in files):
+            warnings.append(f"{path}: {sounds} read: the same names are read elsewhere")
+        else:
+            problems.append(Problem(str(path), f"{sounds} looked for: {where}"))
+    found = {utterance.speaker for utterance in corpus.utterances}
+    if missing := [speaker for speaker in speakers if speaker not in found]:
+        warnings.append(f"no recording of speaker {', '.join(missing)}")
+    return Corpus(corpus.utterances, corpus.problems + problems, tuple(warnings))
+
+
+def _unread(
+    corpus: Corpus, source: pathlib.Path, elsewhere: Sequence[str]
+) -> dict[pathlib.Path, list[pathlib.Path]]:
+    """Sound files that no reader took, by the largest folder that has no other ones."""
+    taken = {utterance.path for utterance in corpus.utterances}
+    taken |= {pathlib.Path(problem.path) for problem in corpus.problems}
+    used = {folder for path in taken for folder in path.parents}
+    found: dict[pathlib.Path, list[pathlib.Path]] = {}
+    for root, folders, names in os.walk(source):
+        folder = pathlib.Path(root)
+        folders[:] = [
+            name
+            for name in sorted(folders)
+            if not _is_one_of((folder / name).relative_to(source), elsewhere)
+        ]
+        for name in sorted(names):
+            path = folder / name
+            is_sound = path.suffix.lower() in SOUND and not name.startswith("._")
+            if is_sound and path not in taken:
+                parents = [path, *path.relative_to(source).parents]
+                inside = [source / parent for parent in reversed(parents)]
+                place = next((p for p in inside if p not in used), path)
+                found.setdefault(place, []).append(path)
+    return found
+
+
+def _is_one_of(path: pathlib.Path, patterns: Sequence[str]) -> bool:
+    return any(fnmatch.fnmatch(path.as_posix().lower(), p) for p in patterns)
 
 
 def emotion_count_differences(

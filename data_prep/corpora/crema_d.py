@@ -14,6 +14,7 @@ _NAME = re.compile(
     r"_(ANG|DIS|FEA|HAP|NEU|SAD)"
     r"_(LO|MD|HI|XX?)"
 )
+SPEAKERS = tuple(str(number) for number in range(1001, 1092))
 
 # Recordings of the whole corpus by emotion.
 RECORDINGS = {
@@ -43,7 +44,9 @@ def read(source: str | pathlib.Path) -> corpora.Corpus:
             f"{source} does not look like CREMA-D: {folder} has no files like "
             "1001_DFA_ANG_XX.wav. Give the folder that holds CREMA-D's AudioWAV folder."
         )
-    return corpus
+    return corpora.complete(
+        corpus, source, f"only {folder}/*.wav", ("audiomp3", "video*"), SPEAKERS
+    )
 
 
 def _utterance(wav: pathlib.Path) -> corpora.Utterance:

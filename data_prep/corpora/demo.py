@@ -19,7 +19,7 @@ import numpy as np
 import soundfile
 from scipy import signal
 
-from data_prep import corpora
+from data_prep import claims, corpora
 from data_prep.corpora import iemocap
 
 SAMPLE_RATE = 16_000  # Hz
@@ -93,7 +93,12 @@ def read(source: str | pathlib.Path) -> corpora.Corpus:
     """Reads the demo corpus in folder `source`, synthesised first if not there."""
     folder = pathlib.Path(source).expanduser()
     if not folder.exists():
-        synthesise(folder)
+        lock = f".{folder.name}{claims.LOCK}"
+        with claims.wait_for(folder.parent, f"{folder} is being made", lock):
+            for leftover in folder.parent.glob(f".{folder.name}.incomplete-*"):
+                shutil.rmtree(leftover)  # a killed process left it
+            if not folder.exists():
+                synthesise(folder)
     return iemocap.read(folder)
 
 

@@ -17,6 +17,7 @@ _EMOTIONS = {
     "T": "sadness",
     "N": "neutral",
 }
+SPEAKERS = ("03", "08", "09", "10", "11", "12", "13", "14", "15", "16")
 
 # Recordings of the whole corpus by emotion.
 RECORDINGS = {
@@ -45,7 +46,7 @@ def read(source: str | pathlib.Path) -> corpora.Corpus:
             f"{source} does not look like EmoDB: {folder} has no files like "
             "03a01Fa.wav. Give the folder that holds EmoDB's wav folder."
         )
-    return corpus
+    return corpora.complete(corpus, source, f"only {folder}/*.wav", speakers=SPEAKERS)
 
 
 def _utterance(wav: pathlib.Path) -> corpora.Utterance:

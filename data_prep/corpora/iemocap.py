@@ -5,11 +5,23 @@ import re
 from collections import Counter
 from collections.abc import Iterable
 
-from data_prep.corpora import Corpus, Problem, Utterance, existing_folder, wav_files
+from data_prep.corpora import (
+    Corpus,
+    Problem,
+    Utterance,
+    complete,
+    existing_folder,
+    wav_files,
+)
 
 # A summary line: [6.2901 - 8.2357]<tab>Ses01F_impro01_F000<tab>neu<tab>[2.5, 2.5, 2.5]
 _SUMMARY = re.compile(r"^\[\d+\.\d+ - \d+\.\d+\]\t(\S+)\t(\S+)\t\[")
-_TURN = re.compile(r"Ses\d+[FM]_(impro|script)\w*_[FM]\w*")
+_TURN = re.compile(r"Ses\d\d[FM]_(impro|script)\w*_[FM][A-Za-z\d]+")
+# The other lines: comments, and what each evaluator thought.
+_NO_SUMMARY = re.compile(r"\s*(%|[AC]-[A-Z]|$)")
+SPEAKERS = tuple(
+    f"Ses{session:02}{gender}" for session in range(1, 6) for gender in "FM"
+)
 
 # Turns of the whole corpus by emotion.
 TURNS = {
@@ -62,14 +74,22 @@ def read(source: str | pathlib.Path) -> Corpus:
             "Session*/dialog/EmoEvaluation/*.txt. Give the folder that holds "
             "Session1 ... Session5 (IEMOCAP_full_release)."
         )
+    labelled_sessions = {file.parents[2] for file in label_files}
     utterances, problems, labelled = [], [], set()
+    problems += [
+        Problem(str(session), "has no dialog/EmoEvaluation/*.txt")
+        for session in sessions
+        if session.is_dir() and session not in labelled_sessions
+    ]
     wavs: dict[str, pathlib.Path] = {}
     for session in sessions:
         for wav in wav_files(session, "sentences/wav/*/*"):
             if wavs.setdefault(wav.stem, wav) != wav:
                 problems.append(Problem(str(wav), f"{wav.stem} is there twice"))
     for file in label_files:
-        for turn, emotion in _labels(file):
+        labels, not_understood = _labels(file)
+        problems += not_understood
+        for turn, emotion in labels:
             if turn in labelled:
                 problems.append(Problem(str(file), f"{turn} is labelled twice"))
             elif not (match := _TURN.fullmatch(turn)):
@@ -83,14 +103,27 @@ def read(source: str | pathlib.Path) -> Corpus:
         Problem(str(wavs[turn]), "has no label in dialog/EmoEvaluation")
         for turn in sorted(wavs.keys() - labelled)
     ]
-    return Corpus(sorted(utterances, key=lambda utterance: utterance.id), problems)
+    corpus = Corpus(sorted(utterances, key=lambda utterance: utterance.id), problems)
+    return complete(
+        corpus,
+        source,
+        f"only {source}/Session*/sentences/wav/*/*.wav",
+        ("session*/dialog",),
+        SPEAKERS,
+    )
 
 
-def _labels(file: pathlib.Path) -> list[tuple[str, str]]:
-    """(turn, emotion) of each summary line."""
-    lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
-    found = [match for line in lines if (match := _SUMMARY.match(line))]
-    return [(match[1], match[2]) for match in found]
+def _labels(file: pathlib.Path) -> tuple[list[tuple[str, str]], list[Problem]]:
+    """(turn, emotion) of each summary line, and the lines that are not understood."""
+    labels, problems = [], []
+    lines = file.read_text(encoding="utf-8-sig", errors="replace").splitlines()
+    for number, line in enumerate(lines, 1):
+        if match := _SUMMARY.match(line):
+            labels.append((match[1], match[2]))
+        elif not _NO_SUMMARY.match(line):
+            reason = f"line {number} is not understood: {line[:80]!r}"
+            problems.append(Problem(str(file), reason))
+    return labels, problems
 
 
 def _utterance(match: re.Match, emotion: str, path: pathlib.Path) -> Utterance:

@@ -22,6 +22,7 @@ _EMOTIONS = {
     "08": "surprised",
 }
 _INTENSITIES = {"01": "normal", "02": "strong"}
+SPEAKERS = tuple(f"{number:02}" for number in range(1, 25))
 
 # Speech recordings of the whole corpus by emotion.
 RECORDINGS = {
@@ -56,7 +57,9 @@ def read(source: str | pathlib.Path) -> corpora.Corpus:
             "like Actor_12/03-01-06-01-02-01-12.wav. Give the folder that holds "
             "Actor_01 ... Actor_24 (or Audio_Speech_Actors_01-24)."
         )
-    return corpus
+    where = f"only {folder}/Actor_*/*.wav"
+    others = ("audio_song*", "video_*")
+    return corpora.complete(corpus, source, where, others, SPEAKERS)
 
 
 def _utterance(wav: pathlib.Path) -> corpora.Utterance:

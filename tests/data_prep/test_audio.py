@@ -6,6 +6,7 @@ import struct
 import numpy as np
 import pytest
 import soundfile
+import soxr
 from small_corpora import noise
 
 from data_prep import audio
@@ -157,12 +158,18 @@ def write_nothing(path):
     [
         (write_empty, "the file is empty (0 bytes)"),
         (write_no_samples, "holds no samples"),
-        (write_cut_in_the_sound, "is cut short: 100 of 9600 bytes of sound missing"),
+        (
+            write_cut_in_the_sound,
+            "is cut short: 100 of 9600 bytes of sound are missing",
+        ),
         (write_cut_in_the_header, "is cut short: it ends before any sound"),
         (write_text, "cannot be decoded (Format not recognised.)"),
         (write_not_a_number, "has samples that are NaN or infinite"),
         (write_infinite, "has samples that are NaN or infinite"),
-        (write_silence, "is silent: every sample is zero"),
+        (
+            write_silence,
+            "is silent: every sample is zero once its 2 channels are averaged",
+        ),
         (
             write_pointer_of_git_lfs,
             "is a pointer of Git LFS, not the sound (git lfs pull)",
@@ -183,6 +190,165 @@ def test_a_failing_disk_is_a_reason_too(path, monkeypatch):
         raise OSError(5, "Input/output error")
 
     soundfile.write(path, noise(), 16000)
-    monkeypatch.setattr(audio.soundfile, "read", fail)
+    monkeypatch.setattr(audio.soundfile.SoundFile, "read", fail)
     with pytest.raises(audio.AudioError, match="Input/output error"):
         audio.read(path)
+
+
+def encoded(path, samples, rate=16000, **how) -> bytes:
+    """The bytes of a file, so that a test can change them."""
+    soundfile.write(path, samples, rate, **how)
+    return path.read_bytes()
+
+
+CONTAINERS = [
+    {"format": name}
+    for name in ("WAV", "WAVEX", "RF64", "W64", "AIFF", "AU", "CAF", "NIST", "FLAC")
+]
+CONTAINERS += [
+    {"format": "OGG", "subtype": "VORBIS"},
+    {"format": "OGG", "subtype": "OPUS"},
+    {"format": "MP3", "subtype": "MPEG_LAYER_III"},
+]
+
+
+@pytest.mark.parametrize("how", CONTAINERS, ids=lambda how: "-".join(how.values()))
+def test_a_whole_file_is_read_and_a_cut_one_refused_in_any_container(path, how):
+    whole = encoded(path, noise(48000), **how)
+    assert len(audio.read(path).wave) == 48000
+    for share in (0.3, 0.6, 0.95):
+        path.write_bytes(whole[: int(len(whole) * share)])
+        with pytest.raises(audio.AudioError, match=r"is cut short|cannot be"):
+            audio.read(path)
+
+
+def test_a_container_that_never_says_how_long_it_is_is_refused(path):
+    encoded(path, noise(), format="IRCAM")
+    with pytest.raises(audio.AudioError, match=r"is of format IRCAM.*convert"):
+        audio.read(path)
+
+
+@pytest.mark.parametrize(
+    ("how", "name", "lengths"),
+    [
+        ("WAV", b"data", (0, 0x7FFFF000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF)),
+        ("AIFF", b"SSND", (0, 0x7FFFF000, 0xFFFFFFFF)),
+        ("AU", b".snd\0\0\0\x18", (0, 0xFFFFFFFF)),
+    ],
+)
+def test_a_whole_file_written_to_a_pipe_is_whole(path, how, name, lengths):
+    whole = encoded(path, noise(48000), format=how)
+    plain = audio.read(path).wave
+    at = whole.index(name) + len(name)
+    order = "little" if how == "WAV" else "big"
+    for length in lengths:
+        path.write_bytes(whole[:at] + length.to_bytes(4, order) + whole[at + 4 :])
+        sound = audio.read(path)
+        np.testing.assert_array_equal(sound.wave, plain)
+        assert sound.warnings == ()
+
+
+def test_sound_behind_the_announced_end_is_said(path):
+    whole = encoded(path, noise())
+    path.write_bytes(whole[:40] + struct.pack("<I", 4800) + whole[44:])
+    assert audio.read(path).warnings == (
+        "4800 bytes lie behind the end that the file announces",
+    )
+
+
+def with_rate(rate):
+    return lambda whole: whole[:24] + struct.pack("<I", rate) + whole[28:]
+
+
+def with_channels(channels):
+    return lambda whole: whole[:22] + struct.pack("<H", channels) + whole[24:]
+
+
+def with_frames_of_flac(frames):
+    """STREAMINFO has 36 bits for them."""
+
+    def changed(whole):
+        high = whole[21] & 0xF0 | frames >> 32
+        return whole[:21] + struct.pack(">BI", high, frames % 2**32) + whole[26:]
+
+    return changed
+
+
+@pytest.mark.parametrize(
+    ("how", "change", "reason"),
+    [
+        ("WAV", with_rate(1), "a rate of 1 Hz is none of a recording"),
+        ("WAV", with_rate(4_000_000), "a rate of 4000000 Hz is none of a recording"),
+        ("WAV", with_channels(1024), "1024 channels are none of a recording"),
+        ("FLAC", with_frames_of_flac(2**36 - 1), "announces 1,193 hours of sound"),
+        ("FLAC", with_frames_of_flac(0), "does not say how many samples it holds"),
+        ("FLAC", with_frames_of_flac(4900), "cannot be decoded"),
+    ],
+)
+def test_a_header_that_no_recording_has_is_refused_before_decoding(
+    path, how, change, reason
+):
+    path.write_bytes(change(encoded(path, noise(), format=how)))
+    with pytest.raises(audio.AudioError, match=reason):
+        audio.read(path)
+
+
+def opposite(samples, share=1.0):
+    return np.stack([samples, -share * samples], axis=1)
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+@pytest.mark.parametrize(
+    ("samples", "reason"),
+    [
+        (opposite(noise(9600)), "is silent: .* once its 2 channels are averaged"),
+        (np.full(9600, 0.3), "is constant: every sample is 0.3"),
+        (np.full(9600, 1e-5), "is silent"),
+        (noise(9600) * 1e20, "peaks at 1e\\+19 times full scale"),
+        (np.r_[noise(9600), np.nan], "has samples that are NaN or infinite"),
+        (noise(9600) * 1e300, "has samples that are NaN or infinite"),
+    ],
+)
+def test_what_is_no_speech_once_converted_is_refused_from_files_and_arrays(
+    path, samples, rate, reason
+):
+    encoded(path, samples, rate, subtype="DOUBLE")
+    with pytest.raises(audio.AudioError, match=reason) as of_file:
+        audio.read(path)
+    with pytest.raises(audio.AudioError) as of_array:
+        audio.from_samples(samples, rate)
+    assert str(of_array.value) == str(of_file.value)
+
+
+@pytest.mark.parametrize(
+    ("samples", "rate", "warning"),
+    [
+        (noise() * 32768, 16000, "integers stored as floats"),
+        (noise() * 1e-3, 16000, "is very quiet: its peak is -80 dB"),
+        (noise(), 8000, "is stored at 8000 Hz, so that all above 4000 Hz is missing"),
+        (np.clip(noise() * 20, -1, 1), 16000, "is clipped: 50.* is at full scale"),
+        (noise() + 0.4, 16000, "has a constant offset of 0.4"),
+        (opposite(noise() * 5, 0.99), 16000, "they are of opposite sign"),
+        (sine(20_000, 48000), 48000, "loses nearly all, which is above 8000 Hz"),
+    ],
+)
+def test_what_is_suspicious_is_a_warning(path, samples, rate, warning):
+    encoded(path, samples, rate, subtype="FLOAT")
+    (found,) = audio.read(path).warnings
+    assert re.search(warning, found)
+    assert audio.from_samples(samples, rate).warnings == (found,)
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_a_stream_gives_the_samples_of_the_whole_in_blocks(path, rate):
+    samples = opposite(noise(300_000), 0.5)
+    encoded(path, samples, rate, subtype="FLOAT")
+    stream = audio.stream(path)
+    blocks = [*stream]
+    assert max(map(len, blocks)) < 100_000
+    whole = samples.astype(np.float32).mean(axis=1)
+    if rate != 16000:
+        whole = soxr.resample(whole, rate, 16000)
+    np.testing.assert_array_equal(np.concatenate(blocks), whole)
+    assert stream.num_samples == len(whole)
+    assert stream.content == audio.read(path).digest()

@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tracemalloc
 import weakref
 
 import numpy as np
@@ -28,8 +29,9 @@ from small_corpora import (
     write_ravdess,
 )
 
-from data_prep import audio, build, builder, features, records
+from data_prep import audio, build, builder, claims, features, records
 from data_prep.corpora import Utterance, demo, emodb
+from data_prep.text import read_csv
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
 # Of most tests: segments that fit into a recording of 0.3 s.
@@ -66,6 +68,12 @@ def run_script(script: str, *arguments, **settings) -> subprocess.CompletedProce
     return subprocess.run(
         command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120
     )
+
+
+def left(data_dir: pathlib.Path) -> list[pathlib.Path]:
+    """The files in a data folder, without the one that builds are kept apart by."""
+    files = [path for path in data_dir.rglob("*") if path.is_file()]
+    return [path for path in files if path.name != claims.LOCK]
 
 
 def only_data_set(data_dir: pathlib.Path) -> pathlib.Path:
@@ -165,7 +173,7 @@ def test_the_schema_is_the_one_that_training_reads(prepared):
 def test_the_folder_is_named_after_corpus_features_and_segments(prepared):
     data_dir, folder, _ = prepared
     name = "emodb_mfcc_28800_3199_reflect"
-    assert folder == data_dir / "speech_emotion" / name / "1.1.0"
+    assert folder == data_dir / "speech_emotion" / name / "1.2.0"
 
 
 def test_a_short_utterance_is_kept_as_one_segment_and_marked(prepared):
@@ -227,7 +235,7 @@ def test_only_one_utterance_is_held_in_memory(small, tmp_path, monkeypatch):
     def watched(*arguments):
         assert [features for features in computed if features() is not None] == []
         result = record(*arguments)
-        computed.append(weakref.ref(result["features"]))
+        computed.append(weakref.ref(result["features"][0]))
         return result
 
     record = builder.record
@@ -571,7 +579,7 @@ def test_an_interrupted_build_leaves_nothing_and_can_be_repeated(
     monkeypatch.setattr(builder, "record", interrupt)
     _, error = run(corpus="emodb", **settings)
     assert error == "interrupted"
-    assert [p for p in (tmp_path / "data").rglob("*") if p.is_file()] == []
+    assert left(tmp_path / "data") == []
 
     monkeypatch.undo()
     printed, error = run(corpus="emodb", **settings)
@@ -598,7 +606,7 @@ def test_a_terminated_build_cleans_up(small, tmp_path, workers):
     settings["workers"] = workers
     killed = run_script(KILLED_AT_THE_THIRD, "SIGTERM", corpus="emodb", **settings)
     assert (killed.returncode, killed.stderr) == (1, "interrupted\n")
-    assert [p for p in (tmp_path / "data").rglob("*") if p.is_file()] == []
+    assert left(tmp_path / "data") == []
 
 
 def test_a_killed_build_leaves_nothing_that_passes_for_finished(small, tmp_path):
@@ -625,14 +633,14 @@ def test_a_killed_worker_ends_the_build_with_advice(small, tmp_path):
     killed = run_script(script, "SIGKILL", corpus="emodb", **settings)
     advice = "one of 2 workers was killed; is memory short? Try --workers=1"
     assert (killed.returncode, killed.stderr) == (1, f"error: {advice}\n")
-    assert [p for p in (tmp_path / "data").rglob("*") if p.is_file()] == []
+    assert left(tmp_path / "data") == []
 
 
 def test_neither_tensorflow_nor_beam_is_imported_to_write_and_read(small, tmp_path):
     trap = tmp_path / "trap" / "tensorflow"
     trap.mkdir(parents=True)
     (trap / "__init__.py").write_text("raise SystemExit('tensorflow was imported')")
-    folder = tmp_path / "data/speech_emotion/emodb_mfcc_2000_1000_reflect/1.1.0"
+    folder = tmp_path / "data/speech_emotion/emodb_mfcc_2000_1000_reflect/1.2.0"
     script = f"""
 sys.path.insert(0, {str(trap.parent)!r})
 build.FLAGS(sys.argv)
@@ -678,3 +686,52 @@ def test_a_data_folder_that_is_a_file_is_refused_without_a_traceback(small, tmp_
 def test_arguments_without_a_flag_are_refused():
     with pytest.raises(Exception, match="/path/to/corpus"):
         build.main(["build", "/path/to/corpus"])
+
+
+def test_words_that_leave_the_data_folder_are_refused_at_once(small, tmp_path):
+    settings = {"source": small, "data_dir": tmp_path / "data", **SHORT}
+    _, error = run(corpus="emodb", **settings, emotions="../../x")
+    known = "'../../x' cannot be part of a folder's name"
+    assert error == f"error: --emotions: {known}"
+    assert not (tmp_path / "x").exists()
+
+
+@pytest.mark.parametrize("flag", ["source", "data_dir"])
+def test_a_remote_folder_is_refused_at_once(small, tmp_path, monkeypatch, flag):
+    monkeypatch.chdir(tmp_path)
+    settings = {"source": small, "data_dir": "data"} | {flag: "gs://bucket/data"}
+    _, error = run(corpus="emodb", **settings)
+    assert error.startswith(f"error: --{flag}=gs://bucket/data: ")
+    assert not (tmp_path / "gs:").exists()
+
+
+def test_control_characters_of_a_file_name_are_escapes_on_the_terminal(small, tmp_path):
+    name = "03a01\x1b[31m\nFa.wav"
+    shutil.copy(small / "wav" / "03a01Fa.wav", small / "wav" / name)
+    settings = {"source": small, "data_dir": tmp_path / "data", **SHORT}
+    printed, error = run(corpus="emodb", **settings)
+    assert r"03a01\x1b[31m\nFa.wav: the name tells no label" in printed
+    assert "\x1b" not in printed + error
+    printed, error = run(corpus="emodb", **settings, skip_bad="true")
+    assert error == ""
+    _, rows = read_csv(only_data_set(tmp_path / "data") / "left_out.csv")
+    assert rows[0][0] == str(small / "wav" / name)
+
+
+def test_the_memory_of_a_long_recording_is_that_of_its_features(tmp_path):
+    """As it is stored, this one takes 53 MB."""
+    seconds = 150
+    with soundfile.SoundFile(tmp_path / "03a01Fa.wav", "w", 44100, 2) as file:
+        for second in range(seconds):
+            file.write(np.stack([noise(44100, second)] * 2, axis=1))
+    config = records.DataSet(corpus="emodb", features="interspeech2018", hop=28800)
+    utterance = Utterance("03a01Fa", tmp_path / "03a01Fa.wav", "happiness", "03")
+    tracemalloc.start()
+    try:
+        record = builder.record(utterance, config)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    size = sum(block.nbytes for block in record["features"])
+    assert sum(map(len, record["features"])) == seconds * 16000 // 28800
+    assert peak - size < 20e6

@@ -1,6 +1,8 @@
 """The synthetic demo corpus: its layout, its labels, its sounds."""
 
 import pathlib
+import subprocess
+import sys
 
 import librosa
 import numpy as np
@@ -8,6 +10,8 @@ import pytest
 import soundfile
 
 from data_prep.corpora import demo
+
+REPOSITORY = pathlib.Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
@@ -196,3 +200,24 @@ def test_read_synthesises_once_and_gives_what_the_iemocap_reader_finds(
     assert {turn: emotion for _, turn, emotion, _ in labels} == {
         turn: utterance.emotion for turn, utterance in found.items()
     }
+
+
+def test_of_two_processes_one_makes_the_corpus_and_the_other_waits(tmp_path):
+    """And what a killed one left is removed."""
+    leftover = tmp_path / ".corpus.incomplete-1"
+    (leftover / "Session1").mkdir(parents=True)
+    script = """
+import pathlib, sys
+from data_prep.corpora import demo
+synthesise = demo.synthesise
+demo.synthesise = lambda folder: synthesise(folder, 0, 1, 1)
+print(len(demo.read(sys.argv[1]).utterances))
+"""
+    command = [sys.executable, "-c", script, str(tmp_path / "corpus")]
+    processes = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=REPOSITORY)
+        for _ in range(2)
+    ]
+    printed = [process.communicate()[0].splitlines()[-1] for process in processes]
+    assert printed == ["16", "16"]
+    assert not leftover.exists()

@@ -1,6 +1,9 @@
 """Segments and features: against the reference, against librosa, and at the edges."""
 
+import os
 import pathlib
+import subprocess
+import sys
 
 import librosa
 import numpy as np
@@ -254,3 +257,52 @@ def test_an_unknown_kind_is_refused_with_the_known_ones():
 def test_an_unknown_pad_mode_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match=r"'zero'.*reflect, constant"):
         features.extract("mfcc", np.zeros((1, SEGMENT)), "zero")
+
+
+def test_a_user_without_home_name_and_writable_folders_can_have_every_kind(tmp_path):
+    script = """
+import os, pwd
+import numpy as np
+from data_prep import features
+def unknown(uid):
+    raise KeyError(uid)
+pwd.getpwuid = unknown
+os.access = lambda path, mode: False
+print(features.extract("logfbank", np.ones((1, 16000)), "reflect").shape)
+assert not {"XDG_CACHE_HOME", "HOME"} & os.environ.keys()
+assert os.path.isdir(os.environ["NUMBA_CACHE_DIR"])
+"""
+    finished = subprocess.run(
+        [sys.executable, "-c", script],
+        cwd=pathlib.Path(__file__).parents[2],
+        env={"PATH": os.environ["PATH"], "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (finished.stderr, finished.stdout) == ("", "(1, 40, 97)\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("block", [1, 700, 5000, 100_000])
+@pytest.mark.parametrize(
+    ("samples", "length", "hop"),
+    [(9000, 2000, 500), (9000, 2000, 3001), (1999, 2000, 500), (2000, 2000, 9)],
+)
+def test_segments_of_blocks_are_those_of_the_whole(block, samples, length, hop):
+    wave = np.random.default_rng(0).uniform(-1, 1, samples).astype(np.float32)
+    blocks = (wave[at : at + block] for at in range(0, samples, block))
+    found = [*features.segments_of(blocks, length, hop)]
+    np.testing.assert_array_equal(
+        np.concatenate(found), features.segment(wave, length, hop)
+    )
+    assert max(map(len, found)) <= 64
+
+
+def test_features_that_are_not_finite_are_refused():
+    loud = np.full((1, 16000), 1e30, np.float32)
+    loud[:, ::2] = 0
+    with (
+        np.errstate(all="ignore"),
+        pytest.raises(ValueError, match="features 'mfcc' gave values that are NaN"),
+    ):
+        features.extract("mfcc", loud)

@@ -162,6 +162,50 @@ def test_a_missing_folder_is_refused(tmp_path):
         iemocap.read(tmp_path / "nowhere")
 
 
+@pytest.mark.parametrize("nested", [False, True])
+def test_a_session_that_is_not_looked_into_is_named(tmp_path, nested):
+    turns = {"Ses01F_impro01_F000": "neu", "Ses02F_impro01_F000": "sad"}
+    folder = write_iemocap(tmp_path / "IEMOCAP", turns)
+    moved = (folder / "Session2").rename(folder / "session2")
+    if nested:
+        (folder / "Session2").mkdir()
+        moved = moved.rename(folder / "Session2" / "Session2")
+    corpus = iemocap.read(folder)
+    session = folder / ("Session2" if nested else "session2")
+    assert {problem.path for problem in corpus.problems} == {str(session)}
+    reasons = " ".join(problem.reason for problem in corpus.problems)
+    assert "1 sound files here are not looked for" in reasons
+    assert ("has no dialog/EmoEvaluation/*.txt" in reasons) == nested
+    assert "Ses02F" in corpus.warnings[-1]
+
+
+def test_a_label_line_that_is_not_understood_is_named(tmp_path):
+    folder = write_iemocap(tmp_path / "IEMOCAP", {"Ses01F_impro01_F000": "neu"})
+    file = labels_of(folder, "Ses01F_impro01_F000")
+    line = "[1.0 - 2.0]  Ses01F_impro01_F001  sad  [2.5, 2.5, 2.5]"
+    file.write_text(file.read_text() + line + "\n")
+    (problem,) = iemocap.read(folder).problems
+    assert problem.path == str(file)
+    assert problem.reason == f"line 7 is not understood: {line!r}"
+
+
+def test_the_sound_of_whole_dialogues_is_no_problem(tmp_path):
+    folder = write_iemocap(tmp_path / "IEMOCAP", {"Ses01F_impro01_F000": "neu"})
+    wav = folder / "Session1" / "dialog" / "wav" / "Ses01F_impro01.wav"
+    wav.parent.mkdir()
+    wav.write_bytes(b"")
+    assert iemocap.read(folder).problems == []
+
+
+@pytest.mark.parametrize("end", ["F000_", "F000_x", "_000"])
+def test_a_turn_whose_name_does_not_parse_is_named(tmp_path, end):
+    folder = write_iemocap(tmp_path / "IEMOCAP", {"Ses01F_impro01_M000": "neu"})
+    turn = f"Ses01F_impro01_{end}"
+    add_label(folder, turn, "sad")
+    reasons = [problem.reason for problem in iemocap.read(folder).problems]
+    assert f"{turn} is not a turn's name" in reasons
+
+
 def published() -> list[tuple[str, str, float]]:
     """(kind, emotion, seconds) of a corpus that has exactly the published counts."""
     # Of any length, of at least 1.8 s, of at least 2.0 s (Zhu & Li 2022).

@@ -1,5 +1,6 @@
 """The reader of RAVDESS: fields from the names, and what is not its speech."""
 
+import pathlib
 import shutil
 
 import pytest
@@ -54,8 +55,47 @@ def test_the_folder_of_the_archive_and_the_one_that_holds_it_will_do(tmp_path, n
     folder = write_ravdess(tmp_path / name, *NAMES)
     # What many copies on the web hold beside it: the same files once more.
     shutil.copytree(folder / "Actor_01", tmp_path / "Actor_01")
-    assert ravdess.read(tmp_path) == ravdess.read(str(folder))
-    assert [u.id for u in ravdess.read(tmp_path).utterances] == NAMES
+    corpus = ravdess.read(tmp_path)
+    assert corpus.utterances == ravdess.read(str(folder)).utterances
+    assert [u.id for u in corpus.utterances] == NAMES
+    assert corpus.problems == []
+    assert any(f"{tmp_path / 'Actor_01'}: 1 sound" in w for w in corpus.warnings)
+
+
+def test_an_actor_whose_folder_is_not_looked_into_is_named(tmp_path):
+    write_ravdess(tmp_path, *NAMES)
+    (tmp_path / "Actor_01").rename(tmp_path / "actor_01")
+    (problem,) = ravdess.read(tmp_path).problems
+    assert problem.path == str(tmp_path / "actor_01")
+    assert problem.reason.startswith("1 sound files here are not looked for: only ")
+    assert "01, 02" in ravdess.read(tmp_path).warnings[-1]
+
+
+def test_a_half_copied_archive_hides_no_actor(tmp_path):
+    write_ravdess(tmp_path, *NAMES)
+    archive = tmp_path / "audio_speech_actors_01-24"
+    shutil.copytree(tmp_path / "Actor_01", archive / "Actor_01")
+    corpus = ravdess.read(tmp_path)
+    folders = {f"Actor_{name[-2:]}" for name in NAMES} - {"Actor_01"}
+    assert {p.path for p in corpus.problems} == {str(tmp_path / f) for f in folders}
+
+
+def test_a_recording_with_another_extension_or_place_is_named(tmp_path):
+    folder = write_ravdess(tmp_path, *NAMES)
+    (folder / "Actor_01" / "03-01-01-01-01-02-01.mp3").write_bytes(b"")
+    (folder / "03-01-01-01-01-02-12.wav").write_bytes(b"")
+    (folder / "Actor_01" / "notes.txt").write_bytes(b"")
+    problems = ravdess.read(tmp_path).problems
+    assert [pathlib.Path(problem.path).name for problem in problems] == [
+        "03-01-01-01-01-02-12.wav",
+        "03-01-01-01-01-02-01.mp3",
+    ]
+    assert all(p.reason.startswith("is not looked for: only ") for p in problems)
+
+
+def test_songs_and_videos_beside_the_speech_are_no_problem(tmp_path):
+    write_ravdess(tmp_path, *NAMES)
+    write_ravdess(tmp_path / "Audio_Song_Actors_01-24", "03-02-01-01-01-01-01")
     assert ravdess.read(tmp_path).problems == []
 
 
