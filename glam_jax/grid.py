@@ -12,7 +12,8 @@ from collections.abc import Callable, Sequence
 import ml_collections
 import tabulate
 
-from glam_jax import claims, models, results
+from data_prep import claims
+from glam_jax import models, results, values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +74,7 @@ class Cell:
     def folder(self, out: pathlib.Path) -> pathlib.Path:
         """Where it is trained, whichever table it is in."""
         fields = self.config.to_dict()
-        for name in claims.WITHOUT_EFFECT:
+        for name in values.WITHOUT_EFFECT:
             del fields[name]
         digest = hashlib.sha256(json.dumps(fields, sort_keys=True).encode())
         names = [

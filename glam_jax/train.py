@@ -11,10 +11,9 @@ import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
 
-from data_prep import paths
+from data_prep import claims, paths
 from glam_jax import (
     checkpoint,
-    claims,
     input_pipeline,
     metrics,
     parallel,

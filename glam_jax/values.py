@@ -46,6 +46,15 @@ NUMBERS = {
     "mixup_alpha": ("at least 0", lambda x: x >= 0),
 }
 
+# Fields of a config that say where and how, and do not change the numbers.
+WITHOUT_EFFECT = (
+    "data_dir",
+    "parallel",
+    "runs_per_group",
+    "input",
+    "input_workers",
+)
+
 
 def check(config: ml_collections.ConfigDict) -> None:
     """Raises ValueError for a value that no training can have, by its field.

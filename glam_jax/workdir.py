@@ -16,12 +16,12 @@ import numpy as np
 from data_prep import text as text_lib
 from glam_jax import (
     checkpoint,
-    claims,
     input_pipeline,
     parallel,
     results,
     runs,
     steps,
+    values,
     weights,
 )
 
@@ -75,7 +75,7 @@ def claim(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     theirs = results.read_json(path)
     differences = [
         f"  {key}: {theirs.get(key, 'not set')} there, {ours.get(key, 'not set')} here"
-        for key in sorted((theirs.keys() | ours.keys()) - {*claims.WITHOUT_EFFECT})
+        for key in sorted((theirs.keys() | ours.keys()) - {*values.WITHOUT_EFFECT})
         if theirs.get(key) != ours.get(key)
     ]
     if differences:

@@ -7,11 +7,12 @@ import sys
 
 import pytest
 
-from glam_jax import claims, train
+from data_prep import claims
+from glam_jax import train
 
 HOLD = """
 import pathlib, sys
-from glam_jax import claims
+from data_prep import claims
 with claims.hold(pathlib.Path(sys.argv[1])):
     print("held", flush=True)
     sys.stdin.read()
