@@ -109,6 +109,7 @@ def machine() -> str:
 
 def measure() -> None:
     """Prints the table of the flags' target, and writes its rows."""
+    command.set_up_jax()
     from glam_jax.benchmark import rows as rows_lib
 
     print(machine(), flush=True)
