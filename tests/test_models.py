@@ -361,7 +361,7 @@ def test_area_attention_by_hand():
     weights = np.exp(x @ keys.T)
     expected = weights / weights.sum(axis=1, keepdims=True) @ values
     attention = layers.AreaAttention(0.5)
-    ours = attention.apply({}, x.reshape(1, 1, 2, 2), train=False)
+    ours = attention.apply({}, jnp.array(x.reshape(1, 1, 2, 2)), train=False)
     np.testing.assert_allclose(ours[0], expected, rtol=1e-6)
 
 

@@ -107,8 +107,10 @@ def test_what_is_put_on_devices_comes_back_and_the_last_run_fills_up():
     np.testing.assert_array_equal(fetched["y"], [0, 1, 2, 3, 4, 5, 6, 6])
 
 
-@pytest.mark.parametrize("platform", ["cpu", "gpu"])
-@pytest.mark.parametrize("model_name", ["glam", "aacnn"])
+@pytest.mark.parametrize(
+    ("platform", "model_name"),
+    [("cpu", "glam"), ("cpu", "aacnn"), ("gpu", "mhcnn"), ("gpu", "aacnn")],
+)
 def test_two_runs_on_a_device_take_the_steps_of_one(platform, model_name):
     """In turn, as on a CPU, and by vmap, as elsewhere; of two and of four steps.
 

@@ -64,7 +64,7 @@ def test_two_processes_equal_one(config, tmp_path, num_runs, mode):
     In the first, each process reads its part of the batches from the records.
     With SGD: Adam divides small gradients by their size, and rounding with them.
     """
-    config.update(model="mhcnn", num_runs=num_runs, optimizer="sgd", learning_rate=0.01)
+    config.update(num_runs=num_runs, num_epochs=1, optimizer="sgd", learning_rate=0.01)
     one, two = tmp_path / "one", tmp_path / "two"
     report = train.train_and_evaluate(config, str(one))
     config.input = mode

@@ -247,7 +247,7 @@ def test_a_workdir_of_another_config_is_refused(finished):
 
 
 def test_a_loss_that_is_not_finite_names_epoch_step_and_run(config, tmp_path):
-    config.learning_rate = 1e30
+    config.update(learning_rate=1e30, model="glam")
     with pytest.raises(
         FloatingPointError, match=r"in epoch 1, step \d+ of run 0 \(seed 0\)"
     ):
@@ -374,7 +374,7 @@ def test_a_wrong_name_is_refused_with_the_right_ones(config, tmp_path, field):
 def test_segments_too_small_for_the_model_are_refused(config, data_dir, tmp_path):
     """Segments of 1,000 samples have two frames; GLAM needs four."""
     prepare(demo.read(data_dir / "demo_corpus"), "demo", data_dir, 1000, 8000)
-    config.segment = 1000
+    config.update(segment=1000, model="glam")
     with pytest.raises(ValueError, match=r"at least 2 x 4 .* not 26 x 2"):
         train.train_and_evaluate(config, str(tmp_path))
 
@@ -447,6 +447,6 @@ def all_corpora(data_dir, tmp_path_factory):
 )
 def test_every_config_file_trains(config, all_corpora, tmp_path):
     shorten(config, all_corpora)
-    config.num_epochs = 1
+    config.update(num_epochs=1, model="mhcnn")
     report = train.train_and_evaluate(config, str(tmp_path))
     assert report["runs"][0]["last"]["epoch"] == 1
