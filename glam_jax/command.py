@@ -103,10 +103,4 @@ def _sentence(error: Exception) -> str:
     if isinstance(error, _EXPECTED):
         return text
     first = text.strip().splitlines()[0].strip() if text.strip() else "no message"
-    if "Unable to initialize backend" in text:
-        chosen = os.environ.get("JAX_PLATFORMS", "")
-        return (
-            f"JAX finds no such device ({first}). Unset JAX_PLATFORMS={chosen}, or "
-            "install what it needs: pip install -e .[cuda] or .[tpu]"
-        )
     return f"{first} ({type(error).__name__}; --debug shows where)"

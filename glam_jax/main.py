@@ -60,6 +60,7 @@ def train() -> None:
     from glam_jax import parallel, report, train
 
     parallel.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    parallel.check_devices()
     if not parallel.is_first_process():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     result = train.train_and_evaluate(config, str(workdir))

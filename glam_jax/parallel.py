@@ -63,6 +63,19 @@ def connect(
         ) from error
 
 
+def check_devices() -> None:
+    """Raises ValueError when JAX cannot use the devices that it is told to."""
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        chosen = os.environ.get("JAX_PLATFORMS", "")
+        raise ValueError(
+            f"JAX finds no device ({str(error).strip() or 'it says no more'}). Unset "
+            f"JAX_PLATFORMS={chosen}, or install what it needs: pip install -e .[cuda] "
+            "or .[tpu]"
+        ) from error
+
+
 def use_cpu_cores(count: int | None = None) -> None:
     """Makes a device of each core, where there is no accelerator; before JAX is used.
 

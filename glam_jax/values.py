@@ -73,10 +73,10 @@ def check(config: ml_collections.ConfigDict) -> None:
     for field, names in NAMES.items():
         if config[field] not in names:
             near = difflib.get_close_matches(str(config[field]), names, n=1)
-            hint = f"did you mean {near[0]}? " if near else ""
+            hint = f"; did you mean {near[0]}?" if near else ""
             raise ValueError(
-                f"unknown config.{field} {config[field]!r}; {hint}There are "
-                f"{', '.join(names)}"
+                f"unknown config.{field} {config[field]!r}{hint} (there are "
+                f"{', '.join(names)})"
             )
     models.row(config["model"])
     features.check_kind(config["features"])

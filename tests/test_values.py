@@ -42,7 +42,9 @@ def test_a_senseless_value_is_refused_by_its_field(field, value):
 def test_the_nearest_name_is_told():
     config = emodb.get_config()
     config.optimizer = "adma"
-    with pytest.raises(ValueError, match=r"did you mean adam\? There are adam, sgd"):
+    with pytest.raises(
+        ValueError, match=r"did you mean adam\? \(there are adam, sgd\)"
+    ):
         values.check(config)
 
 
