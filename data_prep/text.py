@@ -21,13 +21,6 @@ def write_text(path: pathlib.Path, text: str) -> None:
     os.replace(temporary, path)
 
 
-def write_csv(
-    path: pathlib.Path, header: Sequence[str], rows: Iterable[Sequence[Any]]
-) -> None:
-    """Replaces a CSV file in one step, see `csv_text`."""
-    write_text(path, csv_text(header, rows))
-
-
 def csv_text(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """The text of a CSV file, which a spreadsheet may open.
 

@@ -41,9 +41,7 @@ def load(path: str | pathlib.Path, run: int | str = 0) -> "Recognizer":
     parallel.use_compilation_cache()
     classes, shape = description["classes"], tuple(description["features"]["shape"])
     model = models.create_model(description["model"], len(classes))
-    segment = np.zeros((1, *shape), np.float32)
-    like = jax.eval_shape(lambda: model.init(jax.random.key(0), segment, train=False))
-    like = {kind: like.get(kind, {}) for kind in ("params", "batch_stats")}
+    like = weights.shapes(model, shape)
     variables = [
         weights.restore(
             weights.inside(folder, chosen["weights"]), like, chosen["sha256"]

@@ -107,9 +107,6 @@ class Window(flax.struct.PyTreeNode):
     steps_per_epoch: Leaf
 
 
-DTYPES = ("float32", "bfloat16")
-
-
 def create_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
     """Adam, or SGD with Nesterov momentum, as PyTorch's; for a learning rate of 1.
 

@@ -5,7 +5,6 @@ import pathlib
 from collections.abc import Mapping, Sequence
 
 import flax
-import jax
 import numpy as np
 import safetensors.numpy
 
@@ -91,12 +90,7 @@ def from_state_dict(
         if key.rsplit(".", 1)[-1] not in _IGNORED
     }
     model = models.create_model(name, _num_classes(name, tensors) or 4)
-    expected = jax.eval_shape(
-        lambda: model.init(
-            jax.random.key(0), np.zeros((1, *feature_shape), np.float32), train=False
-        )
-    )
-    expected = {kind: expected[kind] for kind in ("params", "batch_stats")}
+    expected = weights.shapes(model, feature_shape)
     converted = {}
     for key, value in tensors.items():
         module, _, leaf = key.rpartition(".")

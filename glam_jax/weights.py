@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from flax import linen as nn
 
 if TYPE_CHECKING:
     from data_prep import records
@@ -92,6 +93,18 @@ def inside(folder: pathlib.Path, name: str) -> pathlib.Path:
     if not path.is_relative_to(folder.resolve()) or not path.is_dir():
         raise ValueError(f"{folder}: the weights {name} are not there; train again")
     return path
+
+
+def shapes(model: nn.Module, feature_shape: tuple[int, int]) -> dict[str, Any]:
+    """{'params', 'batch_stats'} of a network's variables, as shapes.
+
+    Args:
+      model: The network.
+      feature_shape: (frequency, time) of a segment.
+    """
+    segment = np.zeros((1, *feature_shape), np.float32)
+    found = jax.eval_shape(lambda: model.init(jax.random.key(0), segment, train=False))
+    return {kind: found.get(kind, {}) for kind in ("params", "batch_stats")}
 
 
 def digest(tree: Any) -> str:

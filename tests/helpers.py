@@ -1,7 +1,10 @@
 """What several test files share: small data sets, golden cases, comparisons."""
 
 import functools
+import os
 import pathlib
+import subprocess
+import sys
 import zlib
 
 import jax
@@ -11,6 +14,7 @@ import orbax.checkpoint as ocp
 from data_prep import preparation, records
 from glam_jax import checkpoint, parallel, splits, steps, torch_weights
 
+ROOT = pathlib.Path(__file__).parents[1]
 DATA = pathlib.Path(__file__).parent / "data"
 
 
@@ -190,4 +194,16 @@ class Headless(nn.Module):
     def __call__(self, x, train):
         return nn.Dense(7)(x.mean(axis=2))
 """
+    )
+
+
+def run_command(module, *arguments, folder=ROOT):
+    """Runs a command in a folder, as after an installation."""
+    return subprocess.run(
+        [sys.executable, "-m", module, *arguments],
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
     )

@@ -1,14 +1,13 @@
 """Comparisons: what can be compared, differences by hand, and the command's files."""
 
 import dataclasses
-import os
+import functools
 import pathlib
-import subprocess
-import sys
 
 import invented
 import numpy as np
 import pytest
+from helpers import run_command
 
 from data_prep import text
 from glam_jax import comparison, results
@@ -146,15 +145,7 @@ def trainings(tmp_path_factory):
     return folder
 
 
-def command(*arguments, folder=ROOT):
-    return subprocess.run(
-        [sys.executable, "-m", "glam_jax.compare", *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+command = functools.partial(run_command, "glam_jax.compare")
 
 
 def test_the_command_writes_tables_pairs_and_figures(trainings):

@@ -1,14 +1,12 @@
 """Grids of trainings: their cells, and what a second call does."""
 
-import os
+import functools
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import pytest
 from flax import linen as nn
-from helpers import shorten
+from helpers import run_command, shorten
 from test_claims import held_by_another_process
 
 from configs import demo as demo_config
@@ -135,16 +133,7 @@ def test_a_wrong_option_is_refused_with_the_right_ones(argument, message):
         iemocap.get_config(argument)
 
 
-def command(*arguments, folder=ROOT):
-    """Runs the command in a folder, as after an installation."""
-    return subprocess.run(
-        [sys.executable, "-m", "glam_jax.reproduce", *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+command = functools.partial(run_command, "glam_jax.reproduce")
 
 
 def test_help_names_every_table():

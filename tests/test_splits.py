@@ -1,16 +1,14 @@
 """Protocols: the reference's splits, folds, and no speaker on both sides."""
 
 import dataclasses
+import functools
 import hashlib
 import json
-import os
 import pathlib
-import subprocess
-import sys
 
 import numpy as np
 import pytest
-from helpers import DATA, prepare
+from helpers import DATA, prepare, run_command
 
 from data_prep.corpora import demo
 from glam_jax import splits
@@ -292,13 +290,4 @@ def test_the_command_refuses_what_is_wrong_and_says_what_is_right(arguments, mes
     assert "Traceback" not in result.stderr
 
 
-def command(*arguments, folder=ROOT):
-    """Runs the command in a folder, as after an installation."""
-    return subprocess.run(
-        [sys.executable, "-m", "glam_jax.split", *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=100,
-    )
+command = functools.partial(run_command, "glam_jax.split")

@@ -16,7 +16,7 @@ import ml_collections
 import numpy as np
 from jax.experimental import topologies
 
-from glam_jax import parallel, steps
+from glam_jax import parallel, steps, values
 from glam_jax.benchmark.rows import SHORT_NAMES, Row
 
 SEGMENTS = 4096  # resident; a step gathers a few of them
@@ -62,7 +62,7 @@ def tpu_rows(
     feature_shape: tuple[int, int] = (26, 57),
     num_classes: int = 4,
     runs: Sequence[int] = (1, 8),
-    dtypes: Sequence[str] = steps.DTYPES,
+    dtypes: Sequence[str] = values.NAMES["dtype"],
 ) -> list[Row]:
     """Compiles the training step for the chips of a TPU topology.
 
@@ -251,7 +251,7 @@ def cuda_rows(
     num_classes: int = 4,
     runs: int = 8,
     devices: int = 4,
-    dtypes: Sequence[str] = steps.DTYPES,
+    dtypes: Sequence[str] = values.NAMES["dtype"],
 ) -> list[Row]:
     """Lowers the training step for CUDA, and checks that all of it runs on the GPU.
 

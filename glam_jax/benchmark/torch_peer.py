@@ -5,8 +5,6 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-DESCRIPTION = f"torch {torch.__version__}, {torch.get_num_threads()} threads"
-
 
 class MultiScaleBlock(nn.Module):
     """(batch, c, height, width) -> (batch, 2c, height, width)."""

@@ -16,7 +16,7 @@ def test_any_text_comes_back(tmp_path):
     rows = [[cell] for cell in ODD] + [
         [first + second] for first in ODD for second in ODD
     ]
-    text.write_csv(path, ["=name"], rows)
+    text.write_text(path, text.csv_text(["=name"], rows))
     assert text.read_csv(path) == (["=name"], rows)
     assert [file.name for file in tmp_path.iterdir()] == ["odd.csv"]
 
