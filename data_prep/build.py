@@ -6,65 +6,75 @@ The corpus is only read. For example:
   python -m data_prep.build --corpus=demo
 """
 
-import pathlib
-import signal
-import sys
+if __name__ == "__main__":  # before the imports that take a second
+    from data_prep import signals
+
+    signals.exit_at_once()
+
 import time
 from typing import TYPE_CHECKING
 
-import joblib
 from absl import app, flags, logging
 
-from data_prep import features, preparation, records, text
+from data_prep import command, features, paths, preparation, records
 
 if TYPE_CHECKING:
     import apache_beam
 
-flags.DEFINE_enum("corpus", None, list(preparation.CORPORA), "Which corpus to read.")
-flags.DEFINE_string(
-    "source",
-    None,
-    "Folder of the corpus: the one that holds Session1 ... Session5 (iemocap), wav "
-    "(emodb), Actor_01 ... Actor_24 (ravdess) or AudioWAV (crema_d). For demo: where "
-    "the synthetic corpus is made if it is not there (default: DATA_DIR/demo_corpus).",
-)
-flags.DEFINE_string("data_dir", "data", "Folder that receives the data set.")
-flags.DEFINE_string(
-    "features",
-    "mfcc",
-    f"Kind of features: {', '.join(features.KINDS)}, or package.module:function of "
-    "your own.",
-)
-flags.DEFINE_integer("segment", 28800, "Samples in a segment, at 16 kHz.", 1)
-flags.DEFINE_integer("hop", 3199, "Samples between the starts of two segments.", 1)
-flags.DEFINE_enum(
-    "pad_mode",
-    "reflect",
-    features.PAD_MODES,
-    "How a segment's ends are padded: reflect as in the paper (librosa before 0.9), "
-    "constant as in librosa today.",
-)
-flags.DEFINE_list("emotions", [], "The corpus's emotion words to keep (default: all).")
-flags.DEFINE_bool(
-    "skip_bad",
-    False,
-    "Leave out what cannot be used, and list it in "
-    f"{preparation.LEFT_OUT} beside the records.",
-)
-flags.DEFINE_integer("workers", None, "Processes (default: one for each core).", 1)
-flags.DEFINE_string(
-    "beam_runner",
-    None,
-    "Compute the features as an Apache Beam pipeline on this runner (DirectRunner, "
-    "DataflowRunner, FlinkRunner, SparkRunner, ...) instead of in local processes.",
-)
-flags.DEFINE_list(
-    "beam_pipeline_options",
-    [],
-    "The runner's options, such as job_name=prepare,parallelism=8.",
-)
-flags.mark_flag_as_required("corpus")
 FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Defines the flags of the command, where it is run."""
+    flags.DEFINE_enum(
+        "corpus", None, list(preparation.CORPORA), "Which corpus to read."
+    )
+    flags.DEFINE_string(
+        "source",
+        None,
+        "Folder of the corpus: the one that holds Session1 ... Session5 (iemocap), wav "
+        "(emodb), Actor_01 ... Actor_24 (ravdess) or AudioWAV (crema_d). For demo: "
+        "where the synthetic corpus is made if it is not there (default: "
+        "DATA_DIR/demo_corpus).",
+    )
+    flags.DEFINE_string("data_dir", "data", "Folder that receives the data set.")
+    flags.DEFINE_string(
+        "features",
+        "mfcc",
+        f"Kind of features: {', '.join(features.KINDS)}, or package.module:function of "
+        "your own.",
+    )
+    flags.DEFINE_integer("segment", 28800, "Samples in a segment, at 16 kHz.", 1)
+    flags.DEFINE_integer("hop", 3199, "Samples between the starts of two segments.", 1)
+    flags.DEFINE_enum(
+        "pad_mode",
+        "reflect",
+        features.PAD_MODES,
+        "How a segment's ends are padded: reflect as in the paper (librosa before "
+        "0.9), constant as in librosa today.",
+    )
+    flags.DEFINE_list(
+        "emotions", [], "The corpus's emotion words to keep (default: all)."
+    )
+    flags.DEFINE_bool(
+        "skip_bad",
+        False,
+        "Leave out what cannot be used, and list it in "
+        f"{preparation.LEFT_OUT} beside the records.",
+    )
+    flags.DEFINE_integer("workers", None, "Processes (default: one for each core).", 1)
+    flags.DEFINE_string(
+        "beam_runner",
+        None,
+        "Compute the features as an Apache Beam pipeline on this runner (DirectRunner, "
+        "DataflowRunner, FlinkRunner, SparkRunner, ...) instead of in local processes.",
+    )
+    flags.DEFINE_list(
+        "beam_pipeline_options",
+        [],
+        "The runner's options, such as job_name=prepare,parallelism=8.",
+    )
+    flags.mark_flag_as_required("corpus")
 
 
 def beam_pipeline(
@@ -100,12 +110,8 @@ def beam_pipeline(
 def build() -> None:
     """Reads the flags, prepares the data set, and prints its table."""
     start = time.time()
-    for name in ("source", "data_dir"):
-        if "://" in (FLAGS[name].value or ""):
-            raise ValueError(
-                f"--{name}={FLAGS[name].value}: recordings and records are read from "
-                "a local folder; mount the bucket (gcsfuse), or copy it"
-            )
+    source = paths.local(FLAGS.source, "--source") if FLAGS.source else None
+    data_dir = paths.local(FLAGS.data_dir, "--data_dir")
     features.check_kind(FLAGS.features)
     data_set = records.DataSet(
         corpus=FLAGS.corpus,
@@ -115,15 +121,14 @@ def build() -> None:
         pad_mode=FLAGS.pad_mode,
         emotions=tuple(FLAGS.emotions),
     )
+    import joblib  # takes a second
+
     workers = FLAGS.workers or joblib.cpu_count()
-    folder, was_there = preparation.prepare(
-        data_set,
-        FLAGS.source,
-        pathlib.Path(FLAGS.data_dir).expanduser(),
-        skip_bad=FLAGS.skip_bad,
-        workers=workers,
-        pipeline=beam_pipeline(FLAGS.beam_runner, FLAGS.beam_pipeline_options),
-    )
+    pipeline = beam_pipeline(FLAGS.beam_runner, FLAGS.beam_pipeline_options)
+    with paths.written(data_dir, "--data_dir"):
+        folder, was_there = preparation.prepare(
+            data_set, source, data_dir, FLAGS.skip_bad, workers, pipeline
+        )
     print((folder / preparation.SUMMARY).read_text())
     if was_there:
         print(f"{folder} was prepared before; delete it to prepare it again.")
@@ -133,19 +138,12 @@ def build() -> None:
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
-        raise app.UsageError(f"arguments not understood: {argv[1:]}")
+        command.refuse(f"arguments not understood: {' '.join(argv[1:])}")
     # A job that runs elsewhere tells in its log where, and how far it is.
     logging.set_verbosity(logging.INFO if FLAGS.beam_runner else logging.ERROR)
-    # A killed job ends like Ctrl-C, so that neither half a data set nor workers stay.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        build()
-    except (ValueError, OSError) as error:
-        lines = [text.printable(line) for line in str(error).split("\n")]
-        sys.exit("error: " + "\n".join(lines))
-    except KeyboardInterrupt:
-        sys.exit("interrupted")
+    command.run(build)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    define_flags()
+    app.run(main, flags_parser=command.parse)

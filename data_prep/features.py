@@ -7,13 +7,14 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import scipy.fft
-import scipy.sparse
 
 from data_prep import names
+
+if TYPE_CHECKING:
+    import scipy.sparse
 
 SAMPLE_RATE = 16000
 VERSION = 1  # raised when the values of a kind change
@@ -167,6 +168,8 @@ def _own(kind: str, wave: np.ndarray) -> np.ndarray:
 
 def _mfcc(wave: np.ndarray, pad_mode: PadMode) -> np.ndarray:
     """(samples,) -> (26, frames) MFCC, the values of `librosa.feature.mfcc`."""
+    import scipy.fft  # takes half a second
+
     frames = _centred_frames(wave, _MFCC_N_FFT, _MFCC_HOP, pad_mode)
     window = _hann_window(_MFCC_N_FFT).astype(np.float32)
     decibel = 10.0 * _log_mel(_power(frames * window, _MFCC_N_FFT))
@@ -178,6 +181,8 @@ def _mfcc(wave: np.ndarray, pad_mode: PadMode) -> np.ndarray:
 
 def _melspectrogram(wave: np.ndarray, pad_mode: PadMode) -> np.ndarray:
     """(samples,) -> (128, frames) log10 of `librosa.feature.melspectrogram`."""
+    import scipy.fft  # takes half a second
+
     frames = _centred_frames(wave, _MEL_N_FFT, _MEL_HOP, pad_mode)
     # Rounded where librosa rounds: in float32 throughout, logarithms near zero are
     # 4e-4 off.
@@ -249,6 +254,8 @@ def _frame_power(wave: np.ndarray, n_fft: int) -> np.ndarray:
 
 def _power(frames: np.ndarray, n_fft: int) -> np.ndarray:
     """(frames, samples) -> (frames, bins) squared magnitude."""
+    import scipy.fft  # takes half a second
+
     spectrum = scipy.fft.rfft(frames, n_fft)
     return spectrum.real**2 + spectrum.imag**2
 
@@ -265,12 +272,14 @@ def _hann_window(n_fft: int) -> np.ndarray:
 
 
 @functools.cache
-def _slaney_filters(n_fft: int) -> scipy.sparse.csr_array:
+def _slaney_filters(n_fft: int) -> "scipy.sparse.csr_array":
     """(mels, bins) filters of equal area on the Slaney mel scale.
 
     The values of `librosa.filters.mel`, whose import takes longer than a trained model
     needs to load and to answer.
     """
+    import scipy.sparse  # takes half a second
+
     bins = np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE)
     corners = _slaney_hertz(np.linspace(0, _slaney_mel(SAMPLE_RATE / 2), _N_MELS + 2))
     widths = np.diff(corners)
@@ -302,8 +311,10 @@ def _slaney_hertz(mels: np.ndarray) -> np.ndarray:
 
 
 @functools.cache
-def _triangular_filters(num_filters: int, max_hertz: float) -> scipy.sparse.csr_array:
+def _triangular_filters(num_filters: int, max_hertz: float) -> "scipy.sparse.csr_array":
     """(filters, bins) filters of equal height on the HTK mel scale, from 0 Hz."""
+    import scipy.sparse  # takes half a second
+
     hertz = _mel_frequencies(num_filters + 2, max_hertz)
     corners = np.floor((_FILTERBANK_N_FFT + 1) * hertz / SAMPLE_RATE)
     bins = np.arange(_FILTERBANK_N_FFT // 2 + 1)

@@ -1,8 +1,11 @@
 """Paths that a user gives, treated alike wherever they are given."""
 
+import contextlib
+import errno
 import os
 import pathlib
 import re
+from collections.abc import Iterator
 
 
 def local(path: str | os.PathLike, what: str) -> pathlib.Path:
@@ -24,3 +27,44 @@ def local(path: str | os.PathLike, what: str) -> pathlib.Path:
         return pathlib.Path(path).expanduser()
     except RuntimeError as error:
         raise ValueError(f"{what}={path}: this user has no home") from error
+
+
+class DiskFull(ValueError):
+    """There is no room left where something is to be written."""
+
+
+@contextlib.contextmanager
+def written(folder: pathlib.Path, flag: str) -> Iterator[None]:
+    """While it is open, whatever is raised about a full disk names the folder.
+
+    Args:
+      folder: Where is written.
+      flag: The flag that names another folder.
+
+    Raises:
+      DiskFull: When its disk, or the user's share of it, is full.
+    """
+    try:
+        yield
+    except DiskFull:
+        raise
+    except Exception as error:
+        if not _tells_of_a_full_disk(error):
+            raise
+        raise DiskFull(
+            f"the disk of {folder} is full: make room, or give another {flag}; the "
+            "same command goes on"
+        ) from error
+
+
+def _tells_of_a_full_disk(error: BaseException | None) -> bool:
+    """Whether an error, or one that it arose from, does; libraries have their own."""
+    numbers = (errno.ENOSPC, errno.EDQUOT)
+    words = [os.strerror(number) for number in numbers]
+    while error:
+        if isinstance(error, OSError) and error.errno in numbers:
+            return True
+        if any(word in str(error) for word in words):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

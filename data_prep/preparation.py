@@ -9,10 +9,9 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
-import tensorflow_datasets as tfds
 import tqdm
 
-from data_prep import audio, builder, claims, features, processes, records, text
+from data_prep import audio, claims, features, processes, records, text
 from data_prep.corpora import (
     Corpus,
     Problem,
@@ -315,6 +314,10 @@ def write(
       workers: Processes that compute where there is no pipeline.
       pipeline: It computes the features instead.
     """
+    import tensorflow_datasets as tfds  # takes seconds, as the builder's
+
+    from data_prep import builder
+
     told = records.describe(
         data_set,
         data_set.feature_shape(),

@@ -46,7 +46,8 @@ def in_order(
 
 def _start() -> None:
     """Makes a worker end when its parent ends it, or is no more."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the parent alone
+    for for_the_parent in (signal.SIGINT, signal.SIGUSR1):
+        signal.signal(for_the_parent, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
     threading.Thread(target=_end_with_parent, daemon=True).start()
 

@@ -10,13 +10,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import tensorflow_datasets as tfds
-from array_record.python import array_record_module
-from tensorflow_datasets.proto import tf_example_pb2
 
 from data_prep import features
 
 if TYPE_CHECKING:
+    import tensorflow_datasets as tfds
+    from array_record.python import array_record_module
+
     from data_prep.corpora import Utterance
 
 NAME = "speech_emotion"
@@ -112,12 +112,14 @@ class DataSet:
         return frequency, time
 
 
-def schema(feature_shape: tuple[int, int]) -> tfds.features.FeaturesDict:
+def schema(feature_shape: tuple[int, int]) -> "tfds.features.FeaturesDict":
     """What a record holds: one utterance, and the features of its segments.
 
     Args:
       feature_shape: (frequency, time) of a segment.
     """
+    import tensorflow_datasets as tfds  # takes seconds
+
     return tfds.features.FeaturesDict(
         {
             # Stored as bytes: a list of numbers takes 130 times as long.
@@ -160,6 +162,8 @@ def serialise(record: Mapping[str, Any]) -> bytes:
     Raises:
       ValueError: When it is too long for a record.
     """
+    from tensorflow_datasets.proto import tf_example_pb2  # takes seconds
+
     example = tf_example_pb2.Example()  # pyrefly: ignore[missing-attribute]
     feature = example.features.feature
     for name in TEXTS:
@@ -308,6 +312,8 @@ def read(
     Raises:
       ValueError: When it lacks a split, is damaged, or does not hold what was prepared.
     """
+    import tensorflow_datasets as tfds  # takes seconds
+
     folder, repair = data_set.folder(data_dir), data_set.how_to_repair(data_dir)
     try:
         builder = tfds.builder_from_directory(folder)
@@ -368,7 +374,7 @@ class Source:
     def __init__(
         self,
         files: Sequence[tuple[str, int]],
-        features: tfds.features.FeaturesDict,
+        features: "tfds.features.FeaturesDict",
         repair: str,
     ):
         """Finds the records.
@@ -387,7 +393,10 @@ class Source:
 
     @classmethod
     def of_split(
-        cls, split: tfds.core.SplitInfo, features: tfds.features.FeaturesDict, repair
+        cls,
+        split: "tfds.core.SplitInfo",
+        features: "tfds.features.FeaturesDict",
+        repair,
     ) -> "Source":
         """The records of a split of TFDS."""
         paths = map(str, split.filepaths)
@@ -408,6 +417,8 @@ class Source:
 
     def fields(self) -> Iterator[dict]:
         """All records without their features, in their order."""
+        import tensorflow_datasets as tfds  # takes seconds
+
         skip = {"features": tfds.decode.SkipDecoding()}
         for file, (path, length) in enumerate(self._files):
             path = pathlib.Path(path)
@@ -434,13 +445,15 @@ class Source:
 
 
 @functools.lru_cache(maxsize=_MOST_OPEN)  # what falls out is closed
-def _reader(path: str, changed: int) -> array_record_module.ArrayRecordReader:
+def _reader(path: str, changed: int) -> "array_record_module.ArrayRecordReader":
     """An open record file.
 
     Args:
       path: Where it lies.
       changed: When it was changed, so that another file of this name is opened anew.
     """
+    from array_record.python import array_record_module
+
     del changed
     return array_record_module.ArrayRecordReader(
         path, options="readahead_buffer_size:0", file_reader_buffer_size=32768

@@ -9,27 +9,37 @@ and, where they are tested on other speakers than they are trained on, over spea
 and side by side the figures confusion, curves, embedding and reliability (.png, .pdf).
 """
 
+if __name__ == "__main__":  # before the imports that take a second
+    from data_prep import signals
+
+    signals.exit_at_once()
+
 import itertools
-import pathlib
 
 from absl import app, flags
 
 from data_prep import paths
 from glam_jax import command, results
 
-_OUT = flags.DEFINE_string("out", "compared", "Folder that receives the files.")
+FLAGS = flags.FLAGS
 
 
-def compare(folders: list[pathlib.Path], out: pathlib.Path) -> None:
+def define_flags() -> None:
+    """Defines the flags of the command, where it is run."""
+    flags.DEFINE_string("out", "compared", "Folder that receives the files.")
+
+
+def compare(names: list[str]) -> None:
     """Writes what the command promises, and prints the table.
 
     Args:
-      folders: The folders of the trainings.
-      out: It receives the files.
+      names: The folders of the trainings.
 
     Raises:
       ValueError: When they cannot be compared, with what differs.
     """
+    folders = [paths.local(name, "RUN") for name in names]
+    out = paths.local(FLAGS.out, "--out")
     if len({folder.resolve() for folder in folders}) < max(2, len(folders)):
         raise ValueError(
             "name two or more different folders of finished trainings: python -m "
@@ -48,9 +58,9 @@ def compare(folders: list[pathlib.Path], out: pathlib.Path) -> None:
 
 
 def main(argv: list[str]) -> None:
-    folders = [paths.local(name, "RUN") for name in argv[1:]]
-    command.run(lambda: compare(folders, paths.local(_OUT.value, "--out")))
+    command.run(lambda: compare(argv[1:]))
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main, flags_parser=command.parse)

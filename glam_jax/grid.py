@@ -237,7 +237,9 @@ def check(todo: Sequence[Cell]) -> None:
         models.create_model(model)
     missing = [m for cell in todo for m in input_pipeline.missing(cell.config)]
     if missing:
-        raise ValueError(input_pipeline.not_prepared(list(dict.fromkeys(missing))))
+        commands = list(dict.fromkeys(missing))
+        data_dir = todo[0].config.data_dir
+        raise ValueError(input_pipeline.not_prepared(commands, data_dir))
 
 
 def train(todo: Sequence[Cell], out: pathlib.Path) -> list[str]:

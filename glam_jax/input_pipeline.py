@@ -1,10 +1,10 @@
 """Records of a prepared data set -> utterances, and their segments as arrays."""
 
 import dataclasses
+import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import grain
 import ml_collections
 import numpy as np
 from absl import flags
@@ -115,6 +115,8 @@ class Features:
           chunks: Arrays of indices.
           workers: Processes that read; 0 for threads of this one.
         """
+        import grain  # takes a second
+
         dataset = grain.MapDataset.source(chunks).map(self.__getitem__)
         dataset = dataset.to_iter_dataset(
             grain.ReadOptions(num_threads=2, prefetch_buffer_size=2)
@@ -158,7 +160,7 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
         some class, or the two of different hops hold different utterances.
     """
     if commands := missing(config):
-        raise ValueError(not_prepared(commands))
+        raise ValueError(not_prepared(commands, config.data_dir))
     classes = labels_lib.label_set(config)
     label_of = {
         emotion: label
@@ -221,14 +223,16 @@ def _labelled_records(
     return sorted(used, key=lambda record: record.fields["id"]), shape
 
 
-def not_prepared(commands: list[str]) -> str:
+def not_prepared(commands: list[str], data_dir: str) -> str:
     """What to do when data sets are missing.
 
     Args:
       commands: What `missing` gave.
+      data_dir: Where the data sets were looked for.
     """
     return (
-        "not prepared yet. Prepare it with:\n"
+        f"not prepared yet in {pathlib.Path(data_dir).expanduser().absolute()}. "
+        "Prepare it with:\n"
         + "".join(f"  {command}\n" for command in commands)
         + "No corpus at hand? Try the synthetic demo:\n"
         "  python -m data_prep.build --corpus=demo\n"

@@ -9,6 +9,11 @@ Every field of a config file can be set as --config.FIELD=VALUE. The same comman
 on with an interrupted training.
 """
 
+if __name__ == "__main__":  # before the imports that take a second
+    from data_prep import signals
+
+    signals.exit_at_once()
+
 import os
 import sys
 
@@ -16,25 +21,31 @@ from absl import app, flags, logging
 from ml_collections import config_flags
 
 from data_prep import paths
-from glam_jax import command, values
+from glam_jax import command, input_pipeline, results, values
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Config file, with an argument after a colon.", lock_config=True
-)
-_WORKDIR = flags.DEFINE_string(
-    "workdir",
-    None,
-    "Folder of the results (default: runs/CORPUS_SPLITS_MODEL_PROTOCOL).",
-)
-_COORDINATOR = flags.DEFINE_string(
-    "coordinator",
-    None,
-    "Trains with other processes, started by the same command: HOST:PORT of process 0, "
-    "or auto on a TPU pod or under SLURM. They share the folder of the results.",
-)
-_NUM_PROCESSES = flags.DEFINE_integer("num_processes", None, "Unless auto.", 1)
-_PROCESS_ID = flags.DEFINE_integer("process_id", None, "From 0, unless auto.", 0)
-flags.mark_flag_as_required("config")
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Defines the flags of the command, where it is run."""
+    config_flags.DEFINE_config_file(
+        "config", None, "Config file, with an argument after a colon.", lock_config=True
+    )
+    flags.DEFINE_string(
+        "workdir",
+        None,
+        "Folder of the results (default: runs/CORPUS_SPLITS_MODEL_PROTOCOL).",
+    )
+    flags.DEFINE_string(
+        "coordinator",
+        None,
+        "Trains with other processes, started by the same command: HOST:PORT of "
+        "process 0, or auto on a TPU pod or under SLURM. They share the folder of the "
+        "results.",
+    )
+    flags.DEFINE_integer("num_processes", None, "Unless auto.", 1)
+    flags.DEFINE_integer("process_id", None, "From 0, unless auto.", 0)
+    flags.mark_flag_as_required("config")
 
 
 def default_workdir(config) -> str:
@@ -46,20 +57,23 @@ def default_workdir(config) -> str:
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
-        raise app.UsageError(f"arguments not understood: {argv[1:]}")
+        command.refuse(f"arguments not understood: {' '.join(argv[1:])}")
     logging.set_verbosity(logging.ERROR)
     command.run(train)
 
 
 def train() -> None:
     """Trains the config of the flags and prints its table."""
-    config = _CONFIG.value
+    config = FLAGS.config
     values.check(config)
-    workdir = paths.local(_WORKDIR.value or default_workdir(config), "--workdir")
+    workdir = paths.local(FLAGS.workdir or default_workdir(config), "--workdir")
+    finished = (workdir / results.REPORT).exists()
+    if not finished and (commands := input_pipeline.missing(config)):
+        raise ValueError(input_pipeline.not_prepared(commands, config.data_dir))
     command.set_up_jax()  # not before flags and values are read: it takes seconds
     from glam_jax import parallel, report, train
 
-    parallel.connect(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    parallel.connect(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
     parallel.check_devices()
     if not parallel.is_first_process():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
@@ -68,4 +82,5 @@ def train() -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main, flags_parser=command.parse)

@@ -25,6 +25,11 @@ what is missing, and an interrupted one goes on where it stopped. Several calls 
 at one OUT at once: each training belongs to one of them.
 """
 
+if __name__ == "__main__":  # before the imports that take a second
+    from data_prep import signals
+
+    signals.exit_at_once()
+
 import pathlib
 import re
 from collections.abc import Callable
@@ -40,17 +45,23 @@ from glam_jax import command, grid, values
 
 IEMOCAP = pathlib.Path(configs.__file__).parent / "iemocap.py"
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config",
-    None,
-    "Config file, with an argument after a colon (default: the paper's, IEMOCAP full).",
-)
-_MODELS = flags.DEFINE_list(
-    "models", [], "Models instead of the table's: names, or package.module:Class."
-)
-_LIST = flags.DEFINE_bool("list", False, "Only shows the trainings, and what is done.")
-_SHARD = flags.DEFINE_string("shard", "", "i/n: every n-th training, from the i-th.")
-_OUT = flags.DEFINE_string("out", "reproduced", "Folder of the trainings and tables.")
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Defines the flags of the command, where it is run."""
+    config_flags.DEFINE_config_file(
+        "config",
+        None,
+        "Config file, with an argument after a colon (default: the paper's, IEMOCAP "
+        "full).",
+    )
+    flags.DEFINE_list(
+        "models", [], "Models instead of the table's: names, or package.module:Class."
+    )
+    flags.DEFINE_bool("list", False, "Only shows the trainings, and what is done.")
+    flags.DEFINE_string("shard", "", "i/n: every n-th training, from the i-th.")
+    flags.DEFINE_string("out", "reproduced", "Folder of the trainings and tables.")
 
 
 def parse(argv: list[str]) -> list[str]:
@@ -94,13 +105,13 @@ def config_maker(table: grid.Table) -> Callable[[str], ml_collections.ConfigDict
 
 def reproduce(name: str) -> None:
     """Trains or lists the cells of a table, as the flags say."""
-    out = paths.local(_OUT.value, "--out")
-    table = grid.choose_models(name, _MODELS.value)
+    out = paths.local(FLAGS.out, "--out")
+    table = grid.choose_models(name, FLAGS.models)
     cells = grid.cells(table, config_maker(table))
-    mine = grid.shard(cells, _SHARD.value)
-    if not _LIST.value:
-        for cell in mine:
-            values.check(cell.config)
+    mine = grid.shard(cells, FLAGS.shard)
+    for cell in mine:
+        values.check(cell.config)
+    if not FLAGS.list:
         command.set_up_jax()
         grid.reproduce(name, cells, mine, out)
         return
@@ -115,4 +126,5 @@ def main(argv: list[str]) -> None:
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main, flags_parser=parse)

@@ -1,11 +1,11 @@
 """The runs of a training: seed, fold, and which segments train and test."""
 
 import dataclasses
-import pathlib
 
 import ml_collections
 import numpy as np
 
+from data_prep import paths
 from glam_jax import input_pipeline, splits, streams
 from glam_jax.splits import split_files
 
@@ -88,7 +88,8 @@ def named_splits(
     """
     groups = dataset.groups
     if config.split_file:
-        read = split_files.read(pathlib.Path(config.split_file), dataset.ids)
+        path = paths.local(config.split_file, "config.split_file")
+        read = split_files.read(path, dataset.ids)
         selection = splits.protocol(config.protocol).selection
         for name, split in read.items():
             if selection == "validation" and len(split.validation) == 0:

@@ -10,7 +10,10 @@ nothing. config.num_runs is the number of splits; 0 means each fold once, or one
 split. The corpus must be prepared (python -m data_prep.build).
 """
 
-import pathlib
+if __name__ == "__main__":  # before the imports that take a second
+    from data_prep import signals
+
+    signals.exit_at_once()
 
 from absl import app, flags, logging
 from ml_collections import config_flags
@@ -18,17 +21,25 @@ from ml_collections import config_flags
 from data_prep import paths, text
 from glam_jax import command, values
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config", None, "Config file, with an argument after a colon.", lock_config=True
-)
-_OUT = flags.DEFINE_string(
-    "out", None, "The file to write (default: CORPUS_PROTOCOL.csv)."
-)
-flags.mark_flag_as_required("config")
+FLAGS = flags.FLAGS
 
 
-def write(config, path: pathlib.Path) -> None:
-    """Writes the splits of a config, and prints the leakage of each."""
+def define_flags() -> None:
+    """Defines the flags of the command, where it is run."""
+    config_flags.DEFINE_config_file(
+        "config", None, "Config file, with an argument after a colon.", lock_config=True
+    )
+    flags.DEFINE_string(
+        "out", None, "The file to write (default: CORPUS_PROTOCOL.csv)."
+    )
+    flags.mark_flag_as_required("config")
+
+
+def write() -> None:
+    """Writes the splits of the flags' config, and prints the leakage of each."""
+    config = FLAGS.config
+    name = FLAGS.out or f"{config.corpus}_{config.protocol}.csv"
+    path = paths.local(name, "--out")
     values.check(config)
     # Not before the flags are read: importing these takes seconds.
     from glam_jax import input_pipeline, runs
@@ -52,12 +63,11 @@ def write(config, path: pathlib.Path) -> None:
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
-        raise app.UsageError(f"arguments not understood: {argv[1:]}")
+        command.refuse(f"arguments not understood: {' '.join(argv[1:])}")
     logging.set_verbosity(logging.ERROR)
-    config = _CONFIG.value
-    out = paths.local(_OUT.value or f"{config.corpus}_{config.protocol}.csv", "--out")
-    command.run(lambda: write(config, out))
+    command.run(write)
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main, flags_parser=command.parse)

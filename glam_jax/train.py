@@ -11,7 +11,8 @@ import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
 
-from data_prep import claims, paths
+from data_prep import claims, paths, signals
+from data_prep.signals import Preempted
 from glam_jax import (
     checkpoint,
     input_pipeline,
@@ -21,7 +22,6 @@ from glam_jax import (
     recognizer,
     report,
     results,
-    signals,
     splits,
     steps,
     weights,
@@ -30,7 +30,6 @@ from glam_jax import program as program_lib
 from glam_jax import progress as progress_lib
 from glam_jax import runs as runs_lib
 from glam_jax import workdir as workdir_lib
-from glam_jax.signals import Preempted
 from glam_jax.splits import gaps, leakage, split_files
 from glam_jax.values import check
 
@@ -62,7 +61,8 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
             return report
     dataset = input_pipeline.load(config)
     all_runs = runs_lib.plan(config, dataset)
-    with _hold(folder):  # not before: what is refused leaves no folder
+    # Not before: what is refused leaves no folder.
+    with paths.written(folder, "--workdir"), _hold(folder):
         return _train_and_evaluate(config, dataset, all_runs, folder)
 
 

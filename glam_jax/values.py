@@ -6,7 +6,7 @@ import pkgutil
 
 import ml_collections
 
-from data_prep import corpora, features
+from data_prep import corpora, features, paths
 from glam_jax import models, splits
 from glam_jax.splits import labels
 
@@ -78,6 +78,8 @@ def check(config: ml_collections.ConfigDict) -> None:
                 f"unknown config.{field} {config[field]!r}{hint} (there are "
                 f"{', '.join(names)})"
             )
+    for field in ("data_dir", "split_file"):
+        paths.local(config[field], f"config.{field}")
     models.row(config["model"])
     features.check_kind(config["features"])
     labels.label_set(config)

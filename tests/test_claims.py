@@ -1,6 +1,9 @@
 """Locks of folders: one process at a time, and none after its end."""
 
 import contextlib
+import errno
+import fcntl
+import json
 import pathlib
 import subprocess
 import sys
@@ -73,6 +76,47 @@ def test_an_error_inside_gives_the_folder_back(tmp_path):
     with pytest.raises(ZeroDivisionError), claims.hold(tmp_path):
         raise ZeroDivisionError
     assert claims.owner(tmp_path) == ""
+
+
+@pytest.fixture
+def without_locks(monkeypatch):
+    """A file system such as NFS without its lock daemon."""
+
+    def flock(descriptor, kind):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+
+
+def test_where_there_are_no_locks_a_claim_keeps_a_folder(tmp_path, without_locks):
+    with claims.hold(tmp_path):
+        message = rf"in use by process \d+ on .* delete {tmp_path}/\.lock\.claim"
+        with (
+            pytest.raises(claims.Held, match=message),
+            claims.hold(tmp_path, patience=0),
+        ):
+            pass
+        assert claims.owner(tmp_path).startswith("process ")
+    assert claims.owner(tmp_path) == ""
+
+
+@pytest.mark.parametrize("left", [{"process": 2**22 + 1}, {"process": 1}])
+def test_a_claim_of_a_dead_process_is_replaced(tmp_path, without_locks, left):
+    """Also where another process has its number now."""
+    with claims.hold(tmp_path):
+        ours = json.loads((tmp_path / ".lock.claim").read_text())
+    (tmp_path / ".lock.claim").write_text(json.dumps(ours | left))
+    with claims.hold(tmp_path, patience=0):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [claims.LOCK]
+
+
+def test_a_claim_of_another_machine_is_left_alone(tmp_path, without_locks):
+    claim = {"process": 17, "host": "node7", "since": "2026-01-01 00:00:00"}
+    (tmp_path / ".lock.claim").write_text(json.dumps(claim))
+    message = "process 17 on node7 since 2026-01-01 00:00:00 UTC; .* delete"
+    with pytest.raises(claims.Held, match=message), claims.hold(tmp_path, patience=0):
+        pass
 
 
 def test_a_training_does_not_touch_the_folder_of_another_process(config, tmp_path):

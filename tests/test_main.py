@@ -9,7 +9,7 @@ import sys
 import time
 
 import pytest
-from helpers import numbers
+from helpers import numbers, run_command
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -59,6 +59,47 @@ def test_what_cannot_be_is_told_in_one_line(arguments, message):
     assert result.returncode == 1
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
+
+
+COMMANDS = [
+    path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
+    for package in ("glam_jax", "data_prep")
+    for path in sorted((ROOT / package).rglob("*.py"))
+    if "app.run(" in path.read_text()
+]
+
+
+def test_commands_can_be_imported_together():
+    """Their flags, of which some have the same names, are defined where they run."""
+    assert len(COMMANDS) > 5
+    subprocess.run(
+        [sys.executable, "-c", f"import {', '.join(COMMANDS)}"], cwd=ROOT, check=True
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "glam_jax.main --config=configs/emodb.py --workdir=gs://bucket/run",
+        "glam_jax.main --config=gs://bucket/emodb.py",
+        "glam_jax.main --config=configs/emodb.py --config.data_dir=gs://bucket/data",
+        "glam_jax.main --config=configs/emodb.py --config.split_file=gs://bucket/s.csv",
+        "glam_jax.split --config=configs/emodb.py --out=gs://bucket/splits.csv",
+        "glam_jax.compare gs://bucket/a gs://bucket/b",
+        "glam_jax.compare runs/a runs/b --out=gs://bucket/compared",
+        "glam_jax.reproduce main --out=gs://bucket/reproduced",
+        "glam_jax.reproduce main --list --config.data_dir=gs://bucket/data",
+        "glam_jax.benchmark --out=gs://bucket/rows.jsonl",
+        "data_prep.build --corpus=emodb --source=gs://bucket/emodb",
+        "data_prep.build --corpus=demo --data_dir=gs://bucket/data",
+    ],
+)
+def test_every_flag_refuses_a_bucket_at_once(arguments, tmp_path):
+    words = arguments.replace("=configs/", f"={ROOT}/configs/").split()
+    result = run_command(*words, folder=tmp_path)
+    assert (result.returncode, result.stderr.count("\n")) == (1, 1)
+    assert "gs:// is not read or written from here" in result.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_value_of_another_type_is_refused():

@@ -17,7 +17,6 @@ from typing import NamedTuple
 
 import numpy as np
 import soundfile
-from scipy import signal
 
 from data_prep import claims, corpora
 from data_prep.corpora import iemocap
@@ -199,6 +198,8 @@ def speak(turn: Turn, seed: int) -> np.ndarray:
     Returns:
       (samples,) of float64 at 16 kHz, absolute values under 0.9.
     """
+    from scipy import signal  # takes a second
+
     rng = generator(seed, turn.name)
     voice = turn_voice(turn, seed, rng)
     samples = round((turn.end - turn.start) * SAMPLE_RATE)
@@ -278,6 +279,8 @@ def glottal_source(
     Returns:
       (samples,) of the source, at no particular level.
     """
+    from scipy import signal  # takes a second
+
     f0 = 100 * 2 ** (pitch / 12)
     cycle = np.cumsum(f0 / SAMPLE_RATE).astype(int)
     jitter = voice.jitter / 100 * rng.normal(size=cycle[-1] + 1)
@@ -309,6 +312,8 @@ def formant_filter(source: np.ndarray, formants: np.ndarray) -> np.ndarray:
     Returns:
       (samples,) filtered.
     """
+    from scipy import signal  # takes a second
+
     frequencies, times, spectrum = signal.stft(source, SAMPLE_RATE, nperseg=512)
     delay = np.exp(-2j * np.pi * frequencies / SAMPLE_RATE)[:, None]  # of one sample
     frames = np.minimum(np.rint(times * SAMPLE_RATE).astype(int), source.size - 1)

@@ -10,6 +10,11 @@ must be prepared. Other work on the machine disturbs: look at the load that is p
 For tpu and cuda the training step is compiled, without such a device.
 """
 
+if __name__ == "__main__":  # before the imports that take a second
+    from data_prep import signals
+
+    signals.exit_at_once()
+
 import os
 import pathlib
 import platform
@@ -20,45 +25,51 @@ import ml_collections
 from absl import app, flags, logging
 from ml_collections import config_flags
 
+from data_prep import paths
 from glam_jax import command
 
 CASES = ("speed", "runs", "devices", "segments", "preparation")
 
-_CONFIG = config_flags.DEFINE_config_file(
-    "config",
-    "configs/demo.py",
-    "Config file, with an argument after a colon.",
-    lock_config=True,
-)
-_TARGET = flags.DEFINE_string(
-    "target", "local", "local, tpu:TOPOLOGY such as tpu:v5e:2x2, or cuda."
-)
-_CASES = flags.DEFINE_multi_enum(
-    "cases",
-    list(CASES),
-    CASES,
-    "Of local: speed (one run), runs (1 ... 16 at once), devices (1 ... 4 virtual "
-    "ones, on a CPU), segments (1 ... 10 times as many, resident and streamed), "
-    "preparation (of the demo corpus). May be repeated.",
-)
-_MODELS = flags.DEFINE_list("models", [], "Of local: models (default: the config's).")
-_PEER = flags.DEFINE_enum("peer", None, ["torch"], "Times PyTorch too, in turn.")
-_REPEATS = flags.DEFINE_integer("repeats", 5, "Rounds measured.", lower_bound=1)
-_STEPS = flags.DEFINE_integer("steps", 8, "Training steps in a round.", 1)
-_OUT = flags.DEFINE_string("out", None, "File that receives the rows as JSON lines.")
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Defines the flags of the command, where it is run."""
+    config_flags.DEFINE_config_file(
+        "config",
+        "configs/demo.py",
+        "Config file, with an argument after a colon.",
+        lock_config=True,
+    )
+    flags.DEFINE_string(
+        "target", "local", "local, tpu:TOPOLOGY such as tpu:v5e:2x2, or cuda."
+    )
+    flags.DEFINE_multi_enum(
+        "cases",
+        list(CASES),
+        CASES,
+        "Of local: speed (one run), runs (1 ... 16 at once), devices (1 ... 4 virtual "
+        "ones, on a CPU), segments (1 ... 10 times as many, resident and streamed), "
+        "preparation (of the demo corpus). May be repeated.",
+    )
+    flags.DEFINE_list("models", [], "Of local: models (default: the config's).")
+    flags.DEFINE_enum("peer", None, ["torch"], "Times PyTorch too, in turn.")
+    flags.DEFINE_integer("repeats", 5, "Rounds measured.", lower_bound=1)
+    flags.DEFINE_integer("steps", 8, "Training steps in a round.", 1)
+    flags.DEFINE_string("out", None, "File that receives the rows as JSON lines.")
 
 
 def local_rows(config: ml_collections.ConfigDict) -> Iterator:
     """What the flags ask for, measured on this machine."""
     from glam_jax.benchmark import local
 
-    count, repeats = _STEPS.value, _REPEATS.value
-    for model in _MODELS.value or [config.model]:
+    count, repeats = FLAGS.steps, FLAGS.repeats
+    for model in FLAGS.models or [config.model]:
         config.model = model
-        if _PEER.value:
-            yield from local.compared(config, count, repeats, _PEER.value)
+        if FLAGS.peer:
+            yield from local.compared(config, count, repeats, FLAGS.peer)
             continue
-        if "speed" in _CASES.value:
+        if "speed" in FLAGS.cases:
             yield from local.speed(config, count, repeats)
         for name, make in (
             ("runs", local.over_runs),
@@ -67,9 +78,9 @@ def local_rows(config: ml_collections.ConfigDict) -> Iterator:
         ):
             if name == "devices" and not local.is_cpu():
                 continue
-            if name in _CASES.value:
+            if name in FLAGS.cases:
                 yield from local.timed(make(config, count), repeats)
-    if "preparation" in _CASES.value and not _PEER.value:
+    if "preparation" in FLAGS.cases and not FLAGS.peer:
         yield from local.preparation(repeats)
 
 
@@ -109,24 +120,26 @@ def machine() -> str:
 
 def measure() -> None:
     """Prints the table of the flags' target, and writes its rows."""
+    out = paths.local(FLAGS.out, "--out") if FLAGS.out else None
     command.set_up_jax()
     from glam_jax.benchmark import rows as rows_lib
 
     print(machine(), flush=True)
-    rows = list(target_rows(_CONFIG.value, _TARGET.value))
+    rows = list(target_rows(FLAGS.config, FLAGS.target))
     print(f"\n{rows_lib.table(rows)}")
-    if _OUT.value:
+    if out:
         from glam_jax import workdir
 
-        workdir.write_atomically(pathlib.Path(_OUT.value), rows_lib.json_lines(rows))
+        workdir.write_atomically(out, rows_lib.json_lines(rows))
 
 
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
-        raise app.UsageError(f"arguments not understood: {argv[1:]}")
+        command.refuse(f"arguments not understood: {' '.join(argv[1:])}")
     logging.set_verbosity(logging.ERROR)
     command.run(measure)
 
 
 if __name__ == "__main__":
-    app.run(main)
+    define_flags()
+    app.run(main, flags_parser=command.parse)

@@ -29,11 +29,12 @@ from small_corpora import (
     write_ravdess,
 )
 
-from data_prep import audio, build, builder, claims, features, records
+from data_prep import audio, build, builder, claims, features, records, signals
 from data_prep.corpora import Utterance, demo, emodb
 from data_prep.text import read_csv
 
 REPOSITORY = pathlib.Path(__file__).parents[2]
+build.define_flags()  # as where it is run
 # Of most tests: segments that fit into a recording of 0.3 s.
 SHORT = {"segment": 2000, "hop": 1000}
 
@@ -47,14 +48,15 @@ def run(**settings) -> tuple[str, str]:
     texts = {key: str(value) for key, value in ({"workers": 1} | settings).items()}
     output, error = io.StringIO(), ""
     flags.FLAGS.mark_as_parsed()
-    handler = signal.getsignal(signal.SIGTERM)
+    handlers = {number: signal.getsignal(number) for number in signals.SIGNALS}
     try:
         with flagsaver.as_parsed(**texts), contextlib.redirect_stdout(output):
             build.main(["build"])
     except SystemExit as exit_:
         error = str(exit_.code)
     finally:
-        signal.signal(signal.SIGTERM, handler)
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
     return output.getvalue(), error
 
 
@@ -215,7 +217,7 @@ def test_a_second_call_says_so_and_changes_nothing(corpus, prepared):
     assert contents(data_dir) == before
 
 
-BUILD = "from absl import app\napp.run(build.main)"
+BUILD = "from absl import app\nbuild.define_flags()\napp.run(build.main)"
 
 
 def test_two_workers_write_bit_for_bit_what_one_writes(corpus, prepared, tmp_path):
@@ -565,28 +567,6 @@ def test_a_file_lost_between_check_and_work_is_named(small, tmp_path):
         builder.record(lost, config)
 
 
-def test_an_interrupted_build_leaves_nothing_and_can_be_repeated(
-    small, tmp_path, monkeypatch
-):
-    settings = {"source": small, "data_dir": tmp_path / "data", **SHORT}
-
-    def interrupt(utterance, config):
-        if utterance.id == "09a05Wb":
-            raise KeyboardInterrupt
-        return record(utterance, config)
-
-    record = builder.record
-    monkeypatch.setattr(builder, "record", interrupt)
-    _, error = run(corpus="emodb", **settings)
-    assert error == "interrupted"
-    assert left(tmp_path / "data") == []
-
-    monkeypatch.undo()
-    printed, error = run(corpus="emodb", **settings)
-    assert (error, "prepared before" in printed) == ("", False)
-    assert len(ids(only_data_set(tmp_path / "data"))) == 4
-
-
 KILLED_AT_THE_THIRD = f"""
 import os, signal
 signal_number = getattr(signal, sys.argv.pop(1))
@@ -600,12 +580,16 @@ builder.record = record
 """
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_a_terminated_build_cleans_up(small, tmp_path, workers):
+@pytest.mark.parametrize(
+    ("number", "workers"),
+    [("SIGTERM", 1), ("SIGTERM", 2), ("SIGINT", 2), ("SIGUSR1", 1)],
+)
+def test_a_build_that_a_signal_stops_cleans_up(small, tmp_path, number, workers):
     settings = {"source": small, "data_dir": tmp_path / "data", **SHORT}
     settings["workers"] = workers
-    killed = run_script(KILLED_AT_THE_THIRD, "SIGTERM", corpus="emodb", **settings)
-    assert (killed.returncode, killed.stderr) == (1, "interrupted\n")
+    stopped = run_script(KILLED_AT_THE_THIRD, number, corpus="emodb", **settings)
+    assert (stopped.returncode, stopped.stderr) == (75, "")
+    assert "The same command goes on" in stopped.stdout
     assert left(tmp_path / "data") == []
 
 

@@ -1,15 +1,17 @@
-"""Signals that end a training: SIGTERM, SIGINT, and SIGUSR1 (sbatch --signal=USR1@60).
+"""Signals that end a command: SIGTERM, SIGINT, and SIGUSR1 (sbatch --signal=USR1@60).
 
 What they do depends on where the program is: within `deferred` they are noted, and
 the training saves before it stops; elsewhere there is nothing to lose, and it stops.
 """
 
 import contextlib
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
 
 SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+PREEMPTED = 75  # exit status after a signal, EX_TEMPFAIL: the same command goes on
 
 
 class Preempted(BaseException):
@@ -19,14 +21,34 @@ class Preempted(BaseException):
     """
 
 
+def exit_at_once() -> None:
+    """From here on these signals end the program; for its imports, which take long."""
+    _handle(lambda number, frame: end())
+
+
 def stop_at_once() -> None:
     """From here on these signals raise `Preempted`, wherever the program is."""
 
     def stop(number, frame):
         raise Preempted
 
+    _handle(stop)
+
+
+def ignore() -> None:
+    """From here on these signals do nothing: the work is done."""
+    _handle(signal.SIG_IGN)
+
+
+def end() -> None:
+    """Ends the program with the status of a signal."""
+    print("stopped. The same command goes on.", flush=True)
+    os._exit(PREEMPTED)  # XLA's threads, still at work, would crash an orderly exit
+
+
+def _handle(handler) -> None:
     for number in SIGNALS:
-        signal.signal(number, stop)
+        signal.signal(number, handler)
 
 
 @contextlib.contextmanager

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from glam_jax import signals
+from data_prep import signals
 
 ALL = pytest.mark.parametrize("number", signals.SIGNALS, ids=lambda n: n.name)
 
@@ -41,7 +41,7 @@ def test_a_deferred_signal_is_noted_and_a_second_one_acts(number):
 @ALL
 def test_a_command_that_a_signal_stops_ends_with_its_own_status(number):
     script = (
-        "import os, signal; from glam_jax import command\n"
+        "import os, signal; from data_prep import command\n"
         f"command.run(lambda: os.kill(os.getpid(), signal.{number.name}))"
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True)

@@ -1,0 +1,50 @@
+"""How commands begin and end: flags, what a person sees, and the exit status."""
+
+import sys
+from collections.abc import Callable
+from typing import NoReturn
+
+from absl import flags
+
+from data_prep import signals, text
+
+# What a user can cause or mend is told by one of these; its text is the sentence.
+_EXPECTED = (OSError, ValueError, FloatingPointError)
+
+_DEBUG = flags.DEFINE_bool("debug", False, "Show the traceback of an error.")
+
+
+def parse(argv: list[str]) -> list[str]:
+    """Reads the flags; what is wrong with them ends in a line."""
+    try:
+        return flags.FLAGS(argv)
+    except flags.Error as error:
+        refuse(f"{str(error).strip().splitlines()[-1].strip()} (--help explains)")
+
+
+def refuse(reason: str) -> NoReturn:
+    """Ends the program with a reason."""
+    sys.exit("error: " + "\n".join(map(text.printable, reason.split("\n"))))
+
+
+def run(work: Callable[[], None]) -> None:
+    """Calls `work`; what a user can cause or mend ends in a line and a status."""
+    signals.stop_at_once()
+    try:
+        work()
+    except signals.Preempted:
+        signals.end()
+    except Exception as error:
+        if _DEBUG.value:
+            raise
+        refuse(_sentence(error))
+    signals.ignore()
+
+
+def _sentence(error: Exception) -> str:
+    """An error in one line, of whatever library."""
+    text = str(error)
+    if isinstance(error, _EXPECTED):
+        return text
+    first = text.strip().splitlines()[0].strip() if text.strip() else "no message"
+    return f"{first} ({type(error).__name__}; --debug shows where)"
