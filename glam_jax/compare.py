@@ -15,7 +15,7 @@ import pathlib
 from absl import app, flags
 
 from data_prep import paths
-from glam_jax import command, results
+from glam_jax import command, comparison, results, tables
 
 _OUT = flags.DEFINE_string("out", "compared", "Folder that receives the files.")
 
@@ -36,8 +36,6 @@ def compare(folders: list[pathlib.Path], out: pathlib.Path) -> None:
             "glam_jax.compare RUN RUN ..."
         )
     trainings = results.told_apart([results.read(folder) for folder in folders])
-    from glam_jax import comparison, tables  # importing these takes seconds
-
     for first, second in itertools.combinations(trainings, 2):
         if differs := comparison.what_differs(first, second):
             raise ValueError(

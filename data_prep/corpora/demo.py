@@ -16,8 +16,8 @@ from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
+import scipy  # scipy.signal is imported where it is used: that takes a second
 import soundfile
-from scipy import signal
 
 from data_prep import claims, corpora
 from data_prep.corpora import iemocap
@@ -209,7 +209,7 @@ def speak(turn: Turn, seed: int) -> np.ndarray:
     vowels = formant_filter(source * voicing, formants)
     hiss = unit_level(np.diff(hiss, n=2, prepend=[0, 0])) * friction
     speech = unit_level(unit_level(vowels) + 0.7 * hiss)
-    room = unit_level(np.asarray(signal.lfilter([1], [1, -0.9], room)))
+    room = unit_level(np.asarray(scipy.signal.lfilter([1], [1, -0.9], room)))
     sound = amplitude(voice.level) * speech + amplitude(ROOM_LEVEL) * room
     return sound * min(1, 0.89 / np.abs(sound).max())
 
@@ -294,7 +294,7 @@ def glottal_source(
     middle = 1 - power * math.cos(2 * math.pi * 3000 / SAMPLE_RATE)
     middle /= 1 - power
     pole = middle - math.sqrt(middle**2 - 1)
-    return np.asarray(signal.lfilter([1 - pole], [1, -pole], source))
+    return np.asarray(scipy.signal.lfilter([1 - pole], [1, -pole], source))
 
 
 def formant_filter(source: np.ndarray, formants: np.ndarray) -> np.ndarray:
@@ -309,7 +309,7 @@ def formant_filter(source: np.ndarray, formants: np.ndarray) -> np.ndarray:
     Returns:
       (samples,) filtered.
     """
-    frequencies, times, spectrum = signal.stft(source, SAMPLE_RATE, nperseg=512)
+    frequencies, times, spectrum = scipy.signal.stft(source, SAMPLE_RATE, nperseg=512)
     delay = np.exp(-2j * np.pi * frequencies / SAMPLE_RATE)[:, None]  # of one sample
     frames = np.minimum(np.rint(times * SAMPLE_RATE).astype(int), source.size - 1)
     for formant, bandwidth in zip(formants[:, frames], BANDWIDTHS, strict=True):
@@ -317,7 +317,7 @@ def formant_filter(source: np.ndarray, formants: np.ndarray) -> np.ndarray:
         middle = -2 * radius * np.cos(2 * np.pi * formant / SAMPLE_RATE)
         gain = 1 + middle + radius**2
         spectrum *= gain / (1 + middle * delay + radius**2 * delay**2)
-    return signal.istft(spectrum, SAMPLE_RATE, nperseg=512)[1][: source.size]
+    return scipy.signal.istft(spectrum, SAMPLE_RATE, nperseg=512)[1][: source.size]
 
 
 def amplitude(level: float | np.ndarray) -> float | np.ndarray:
