@@ -19,7 +19,7 @@ import itertools
 from absl import app, flags
 
 from data_prep import paths
-from glam_jax import command, results
+from glam_jax import command, comparison, results, tables
 
 FLAGS = flags.FLAGS
 
@@ -46,8 +46,6 @@ def compare(names: list[str]) -> None:
             "glam_jax.compare RUN RUN ..."
         )
     trainings = results.told_apart([results.read(folder) for folder in folders])
-    from glam_jax import comparison, tables  # importing these takes seconds
-
     for first, second in itertools.combinations(trainings, 2):
         if differs := comparison.what_differs(first, second):
             raise ValueError(

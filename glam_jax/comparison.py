@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import scipy.stats
 
 from glam_jax import metrics, streams
 from glam_jax.results import Training
@@ -185,5 +184,7 @@ def speaker_difference(
     means = differences[random.integers(n, size=(RESAMPLES, n))].mean(axis=1)
     found["low"], found["high"] = np.percentile(means, [2.5, 97.5]).tolist()
     if differences.any():
-        found["p"] = float(scipy.stats.wilcoxon(differences).pvalue)
+        from scipy import stats  # importing it takes a second
+
+        found["p"] = float(stats.wilcoxon(differences).pvalue)
     return found

@@ -13,7 +13,7 @@ import ml_collections
 import tabulate
 
 from data_prep import claims
-from glam_jax import models, results, values
+from glam_jax import models, results, tables, values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -272,8 +272,6 @@ def train(todo: Sequence[Cell], out: pathlib.Path) -> list[str]:
 
 def write(name: str, grid: Sequence[Cell], out: pathlib.Path) -> None:
     """Writes the table of what is finished, one process at a time, and prints it."""
-    from glam_jax import tables  # importing matplotlib takes seconds
-
     with claims.hold(out / name, patience=300):
         finished = [
             results.read(cell.folder(out), name=cell.row)

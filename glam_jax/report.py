@@ -4,9 +4,8 @@ import json
 import pathlib
 
 import numpy as np
-from sklearn import decomposition
 
-from glam_jax import figures, metrics, results, splits, tables, workdir
+from glam_jax import metrics, results, splits, tables, workdir
 from glam_jax.splits import labels, leakage
 
 MARKDOWN = "report.md"
@@ -48,6 +47,8 @@ def write(folder: pathlib.Path, splits_used: dict) -> dict:
         "provenance": outputs.model["provenance"],
     }
     workdir.write_atomically(folder / MARKDOWN, markdown(report))
+    from glam_jax import figures  # importing matplotlib takes seconds
+
     figures.write(folder, [results.read(folder, report)])
     text = json.dumps(report, indent=2) + "\n"
     outputs.seal(text)
@@ -222,6 +223,8 @@ def save_embedding(
       features: (utterances, features).
       labels: (utterances,).
     """
+    from sklearn import decomposition  # importing it takes a second
+
     components = min(50, *features.shape)
     reduced = decomposition.PCA(components, svd_solver="full").fit_transform(features)
     np.savez(

@@ -8,7 +8,7 @@ from typing import Any
 import tabulate
 
 from data_prep import text
-from glam_jax import comparison, figures, metrics, paper, results
+from glam_jax import comparison, metrics, paper, results
 
 # What an epoch is chosen by, in words.
 SELECTIONS = {
@@ -70,6 +70,8 @@ def write(
     }
     for name, written in texts.items():
         text.write_text(folder / name, written)
+    from glam_jax import figures  # importing matplotlib takes seconds
+
     for part in parts:
         names = [*_part_columns(part[0]).values()]
         figures.write(folder / "_".join(names) if len(parts) > 1 else folder, part)
