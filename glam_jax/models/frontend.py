@@ -58,11 +58,12 @@ def _mfcc(waves: jax.Array, pad_mode: str) -> jax.Array:
     """(segments, samples) -> (segments, 26, frames)."""
     mel = _mel_power(waves, features.MFCC_N_FFT, features.MFCC_HOP, pad_mode)
     decibel = 10.0 * _log10(mel)  # (segments, frames, mels)
-    # Around zero, where the sums of the transform lose ten times less.
-    middle = decibel.max((1, 2), keepdims=True) - features.TOP_DB / 2
-    around = jnp.maximum(decibel - middle, -features.TOP_DB / 2)
+    lowest = decibel.max((1, 2), keepdims=True) - features.TOP_DB
+    decibel = jnp.maximum(decibel, lowest)
+    # Without its mean a frame loses ten times less in the product.
+    mean = decibel.mean(2, keepdims=True)
     transform, of_ones = _cosine_transform()
-    return (_matmul(around, transform) + middle * of_ones).swapaxes(1, 2)
+    return (_matmul(decibel - mean, transform) + mean * of_ones).swapaxes(1, 2)
 
 
 def _log10(power: jax.Array) -> jax.Array:
