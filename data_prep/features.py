@@ -21,13 +21,14 @@ VERSION = 1  # raised when the values of a kind change
 _SEGMENTS_AT_ONCE = 64  # with a short hop, a block has thousands of them
 PadMode = Literal["reflect", "constant"]
 
-# Of the kinds with centred frames, the ends padded: librosa's.
-_MFCC_N_FFT, _MFCC_HOP = 2048, 512
-_MEL_N_FFT, _MEL_HOP = 800, 400
-_N_MELS = 128
-_N_MFCC = 26
-_MIN_MEL_POWER = 1e-10
-_TOP_DB = 80.0
+# Of the kinds with centred frames, the ends padded: librosa's; models.frontend computes
+# them too.
+MFCC_N_FFT, MFCC_HOP = 2048, 512
+MEL_N_FFT, MEL_HOP = 800, 400
+N_MELS = 128
+N_MFCC = 26
+MIN_MEL_POWER = 1e-10
+TOP_DB = 80.0
 
 # Of the kinds with frames from the first sample on: 40 ms every 10 ms.
 _FRAME, _FRAME_HOP = 640, 160
@@ -114,7 +115,7 @@ def extract(kind: str, segments: np.ndarray, pad_mode: str = "reflect") -> np.nd
         whose frames are centred: 'reflect' as in the paper, whose results predate
         librosa 0.9, or 'constant' as librosa does today. The other kinds ignore it:
         they frame like python_speech_features, from the first sample on, and fill
-        up only the last frame, with zeros.
+        up only the last frame, with zeros; 'waveform' is (1, samples).
 
     Returns:
       (segments, frequency, time) float32.
@@ -170,23 +171,23 @@ def _mfcc(wave: np.ndarray, pad_mode: PadMode) -> np.ndarray:
     """(samples,) -> (26, frames) MFCC, the values of `librosa.feature.mfcc`."""
     import scipy.fft  # takes half a second
 
-    frames = _centred_frames(wave, _MFCC_N_FFT, _MFCC_HOP, pad_mode)
-    window = _hann_window(_MFCC_N_FFT).astype(np.float32)
-    decibel = 10.0 * _log_mel(_power(frames * window, _MFCC_N_FFT))
+    frames = _centred_frames(wave, MFCC_N_FFT, MFCC_HOP, pad_mode)
+    window = hann_window(MFCC_N_FFT).astype(np.float32)
+    decibel = 10.0 * _log_mel(_power(frames * window, MFCC_N_FFT))
     # Against this segment's own maximum: one over many segments would differ by up
     # to 38.
-    decibel = np.maximum(decibel, decibel.max() - _TOP_DB)
-    return scipy.fft.dct(decibel, axis=0, norm="ortho")[:_N_MFCC]
+    decibel = np.maximum(decibel, decibel.max() - TOP_DB)
+    return scipy.fft.dct(decibel, axis=0, norm="ortho")[:N_MFCC]
 
 
 def _melspectrogram(wave: np.ndarray, pad_mode: PadMode) -> np.ndarray:
     """(samples,) -> (128, frames) log10 of `librosa.feature.melspectrogram`."""
     import scipy.fft  # takes half a second
 
-    frames = _centred_frames(wave, _MEL_N_FFT, _MEL_HOP, pad_mode)
+    frames = _centred_frames(wave, MEL_N_FFT, MEL_HOP, pad_mode)
     # Rounded where librosa rounds: in float32 throughout, logarithms near zero are
     # 4e-4 off.
-    spectrum = scipy.fft.rfft(frames * _hann_window(_MEL_N_FFT)).astype(np.complex64)
+    spectrum = scipy.fft.rfft(frames * hann_window(MEL_N_FFT)).astype(np.complex64)
     return _log_mel(np.abs(spectrum) ** 2)
 
 
@@ -220,6 +221,11 @@ def _interspeech2018(wave: np.ndarray) -> np.ndarray:
     return np.sign(scaled) * np.log1p(_MU * np.abs(scaled)) / np.log1p(_MU)
 
 
+def _waveform(wave: np.ndarray) -> np.ndarray:
+    """(samples,) -> (1, samples), for a network with features of its own inside."""
+    return wave[None]
+
+
 def _centred_frames(
     wave: np.ndarray, n_fft: int, hop: int, pad_mode: PadMode
 ) -> np.ndarray:
@@ -231,7 +237,7 @@ def _centred_frames(
 def _log_mel(power: np.ndarray) -> np.ndarray:
     """(frames, bins) -> (128, frames) log10 of the power in Slaney's mel filters."""
     n_fft = 2 * (power.shape[1] - 1)
-    return np.log10(np.maximum(_slaney_filters(n_fft) @ power.T, _MIN_MEL_POWER))
+    return np.log10(np.maximum(slaney_filters(n_fft) @ power.T, MIN_MEL_POWER))
 
 
 def _filter_energy(wave: np.ndarray, num_filters: int, max_hertz: float) -> np.ndarray:
@@ -261,7 +267,7 @@ def _power(frames: np.ndarray, n_fft: int) -> np.ndarray:
 
 
 @functools.cache
-def _hann_window(n_fft: int) -> np.ndarray:
+def hann_window(n_fft: int) -> np.ndarray:
     """(n_fft,) periodic Hann window, the values of scipy.signal.get_window."""
     return 0.5 + 0.5 * np.cos(np.linspace(-np.pi, np.pi, n_fft + 1)[:-1])
 
@@ -272,7 +278,7 @@ def _hann_window(n_fft: int) -> np.ndarray:
 
 
 @functools.cache
-def _slaney_filters(n_fft: int) -> "scipy.sparse.csr_array":
+def slaney_filters(n_fft: int) -> "scipy.sparse.csr_array":
     """(mels, bins) filters of equal area on the Slaney mel scale.
 
     The values of `librosa.filters.mel`, whose import takes longer than a trained model
@@ -281,7 +287,7 @@ def _slaney_filters(n_fft: int) -> "scipy.sparse.csr_array":
     import scipy.sparse  # takes half a second
 
     bins = np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE)
-    corners = _slaney_hertz(np.linspace(0, _slaney_mel(SAMPLE_RATE / 2), _N_MELS + 2))
+    corners = _slaney_hertz(np.linspace(0, _slaney_mel(SAMPLE_RATE / 2), N_MELS + 2))
     widths = np.diff(corners)
     distances = np.subtract.outer(corners, bins)
     rising = -distances[:-2] / widths[:-1, None]
@@ -360,6 +366,7 @@ _UNPADDED = {
     "fbank": _fbank,
     "spectrogram": _spectrogram,
     "interspeech2018": _interspeech2018,
+    "waveform": _waveform,
 }
 KINDS = (*_CENTRED, *_UNPADDED)
 PAD_MODES: tuple[PadMode, ...] = ("reflect", "constant")

@@ -1,0 +1,163 @@
+"""MFCC and log-mel spectrograms in JAX: those of `data_prep.features`, with gradients.
+
+They are part of an exported model, and can be the first layer of a network that is
+trained on waveforms. The Fourier transform is two matrix products: a TPU computes those
+fast, ONNX has them, and onnxruntime takes a fourth of the time of its own DFT.
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.fft
+from jax import lax
+
+from data_prep import features
+
+KINDS = ("mfcc", "melspectrogram", "waveform")
+_ROWS = 32  # of a frame that is laid out for the two products
+_matmul = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
+
+
+def extract(
+    kind: str, waves: jax.typing.ArrayLike, pad_mode: str = "reflect"
+) -> jax.Array:
+    """Computes the features of each segment by itself, as `features.extract` does.
+
+    Args:
+      kind: A name in `KINDS`.
+      waves: (segments, samples) at 16 kHz, full scale one.
+      pad_mode: 'reflect' or 'constant', see `features.extract`.
+
+    Returns:
+      (segments, frequency, time) float32, differentiable.
+
+    Raises:
+      ValueError: For another kind or pad mode.
+    """
+    if kind not in KINDS:
+        raise ValueError(
+            f"features {kind!r} are not computed in JAX; {', '.join(KINDS)} are"
+        )
+    if pad_mode not in features.PAD_MODES:
+        raise ValueError(
+            f"unknown pad_mode {pad_mode!r}; there are {', '.join(features.PAD_MODES)}"
+        )
+    waves = jnp.asarray(waves, jnp.float32)
+    if kind == "waveform":
+        return waves[:, None]
+    if kind == "mfcc":
+        return _mfcc(waves, pad_mode)
+    mel = _mel_power(waves, features.MEL_N_FFT, features.MEL_HOP, pad_mode)
+    return _log10(mel).swapaxes(1, 2)
+
+
+def _mfcc(waves: jax.Array, pad_mode: str) -> jax.Array:
+    """(segments, samples) -> (segments, 26, frames)."""
+    mel = _mel_power(waves, features.MFCC_N_FFT, features.MFCC_HOP, pad_mode)
+    decibel = 10.0 * _log10(mel)  # (segments, frames, mels)
+    lowest = decibel.max((1, 2), keepdims=True) - features.TOP_DB
+    decibel = jnp.maximum(decibel, lowest)
+    # Without its mean a frame loses ten times less in the product.
+    mean = decibel.mean(2, keepdims=True)
+    transform, of_ones = _cosine_transform()
+    return (_matmul(decibel - mean, transform) + mean * of_ones).swapaxes(1, 2)
+
+
+def _log10(power: jax.Array) -> jax.Array:
+    return jnp.log10(jnp.maximum(power, features.MIN_MEL_POWER))
+
+
+def _mel_power(waves: jax.Array, n_fft: int, hop: int, pad_mode: str) -> jax.Array:
+    """(segments, samples) -> (segments, frames, mels) power in Slaney's mel filters.
+
+    The first step of Cooley and Tukey, see `_Fourier`: a product over the rows of a
+    frame, then one over its columns for each of the first digits of a bin.
+    """
+    fourier = _fourier(n_fft)
+    columns, firsts = len(fourier.window), len(fourier.over_columns)
+    x = _frames(waves, n_fft, hop, pad_mode, columns) * fourier.window
+    segments, frames = x.shape[:2]
+    x = _matmul(x, fourier.over_rows)  # (segments, frames, columns, 2 firsts)
+    x = x.reshape(segments * frames, columns, 2, firsts).transpose(3, 0, 2, 1)
+    x = x.reshape(firsts, segments * frames, 2 * columns)  # real, then imaginary parts
+    x = jnp.square(_matmul(x, fourier.over_columns))
+    power = x[..., :columns] + x[..., columns:]  # (firsts, segments * frames, lasts)
+    power = power.swapaxes(0, 1).reshape(segments, frames, firsts * columns)
+    return _matmul(power, fourier.filters)
+
+
+def _frames(
+    waves: jax.Array, n_fft: int, hop: int, pad_mode: str, columns: int
+) -> jax.Array:
+    """(segments, samples) -> (segments, frames, columns, rows) of centred frames.
+
+    By blocks as long as the hop, of which a frame has a whole number: no sample is
+    gathered by its index.
+    """
+    ends = ((0, 0), (n_fft // 2, n_fft // 2))
+    waves = jnp.pad(waves, ends, mode=pad_mode)
+    frames, blocks = (waves.shape[1] - n_fft) // hop + 1, n_fft // hop
+    waves = waves[:, : (frames + blocks - 1) * hop]
+    x = waves.reshape(waves.shape[0], -1, hop // columns, columns).swapaxes(2, 3)
+    return jnp.concatenate([x[:, at : at + frames] for at in range(blocks)], axis=3)
+
+
+class _Fourier(NamedTuple):
+    """The constants from a frame to its mel power.
+
+    Sample n = columns * row + column of a frame, and bin k = first + rows * last.
+
+    Attributes:
+      window: (columns, rows), Hann's.
+      over_rows: (rows, 2 firsts), to the real and imaginary parts.
+      over_columns: (firsts, 2 columns, 2 lasts), from real and imaginary parts to such.
+      filters: (firsts * lasts, mels).
+    """
+
+    window: np.ndarray
+    over_rows: np.ndarray
+    over_columns: np.ndarray
+    filters: np.ndarray
+
+
+@functools.cache
+def _fourier(n_fft: int) -> _Fourier:
+    """The constants, computed in float64 and kept in float32.
+
+    A real frame's bin k is the conjugate of n_fft - k: `first` goes up to half the rows
+    alone, and what is found twice has its filter once.
+    """
+    rows, columns = _ROWS, n_fft // _ROWS
+    row, column = np.arange(rows), np.arange(columns)
+    bins = np.arange(rows // 2 + 1)[:, None] + rows * column  # (firsts, lasts)
+    over_rows = np.exp(-2j * np.pi / rows * np.outer(row, np.arange(rows // 2 + 1)))
+    turns = column[:, None] * bins[:, None, :] % n_fft  # (firsts, columns, lasts)
+    turned = np.exp(-2j * np.pi / n_fft * turns)
+    over_columns = np.concatenate(
+        [
+            np.concatenate([turned.real, turned.imag], axis=2),
+            np.concatenate([-turned.imag, turned.real], axis=2),
+        ],
+        axis=1,
+    )
+    found, places = np.unique(np.minimum(bins, n_fft - bins), return_index=True)
+    filters = np.zeros((bins.size, features.N_MELS))
+    filters[places] = features.slaney_filters(n_fft).toarray().T[found]
+    constants = (
+        features.hann_window(n_fft).reshape(rows, columns).T,
+        np.concatenate([over_rows.real, over_rows.imag], axis=1),
+        over_columns,
+        filters,
+    )
+    return _Fourier(*[array.astype(np.float32) for array in constants])
+
+
+@functools.cache
+def _cosine_transform() -> tuple[np.ndarray, np.ndarray]:
+    """(mels, coefficients), orthonormal, of type two; and what it makes of ones."""
+    matrix = scipy.fft.dct(np.eye(features.N_MELS), axis=0, norm="ortho")
+    matrix = matrix[: features.N_MFCC].T
+    return matrix.astype(np.float32), matrix.sum(axis=0).astype(np.float32)
