@@ -1,0 +1,209 @@
+r"""Tells the emotion of recordings, by a trained model. For example:
+
+  python -m glam_jax.predict runs/emodb_train_glam_speaker recording.wav
+  python -m glam_jax.predict MODEL recordings/ --out=predictions.csv
+  python -m glam_jax.predict MODEL recording.flac --over_time --plot=pictures
+  arecord -f S16_LE -r 16000 | python -m glam_jax.predict MODEL -
+
+MODEL is the folder of a training. What to listen to are sound files, folders, and tables
+(.csv, .tsv) with a column `file`, and perhaps `start` and `end` in seconds. A line
+tells the emotion and the probability of each class. Files that cannot be read are
+listed at the end, and the exit status is 1. The same command goes on with an --out that
+was interrupted.
+
+'-' reads 16-bit samples, 16 kHz, mono, from the standard input, and writes a line for
+each segment as it comes; the last line is that of the whole.
+"""
+
+import contextlib
+import dataclasses
+import pathlib
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import tqdm
+from absl import app, flags
+
+from data_prep import audio, features, paths, text
+from glam_jax import answers, command, recordings, signals
+
+_RUN = flags.DEFINE_string("run", "0", "Number of a run, or all for their mean.")
+_OUT = flags.DEFINE_string("out", None, "A .csv or .jsonl file (default: printed).")
+_OVER_TIME = flags.DEFINE_bool("over_time", False, "A line for each segment.")
+_PLOT = flags.DEFINE_string("plot", None, "Folder that receives a picture for each.")
+_SOURCE = flags.DEFINE_string("source", None, "Folder of the files in a table.")
+_MICROPHONE = flags.DEFINE_bool("microphone", False, "Listens to the microphone.")
+
+
+# How files begin that are no raw samples.
+_CONTAINERS = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff")
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to say of recordings, and where.
+
+    Attributes:
+      model: The folder of a model.
+      run: The number of a run, or 'all'.
+      out: The file to write, None to print.
+      over_time: Whether to say it of each segment.
+      pictures: A folder that receives a picture of each, if any.
+    """
+
+    model: pathlib.Path
+    run: str
+    out: pathlib.Path | None
+    over_time: bool
+    pictures: pathlib.Path | None
+
+
+def predict(request: Request, named: Sequence[str]) -> None:
+    """Writes what the command promises.
+
+    Args:
+      request: What to say, and where.
+      named: Files, folders and tables.
+
+    Raises:
+      SystemExit: With status 1, when there were recordings that cannot be used.
+    """
+    found, notes = recordings.find(named)
+    model = _load(request)
+    problems = []
+    for note in notes:
+        _tell(f"passed over in {note}")
+    with _sheet(request, model) as sheet:
+        left = [recording for recording in found if recording.name not in sheet.done]
+        if sheet.done:
+            _tell(f"{request.out}: {len(found) - len(left)} recordings are there")
+        show = None if request.out else True  # lines on a terminal show it too
+        for recording in tqdm.tqdm(left, unit="file", disable=show):
+            try:
+                _answer(request, model, sheet, recording)
+            except ValueError as error:
+                problems.append(f"{recording.name}: {error}")
+    if problems:
+        _tell(f"{len(problems)} of {len(found)} recordings cannot be used:")
+        for problem in problems:
+            _tell(f"  {problem}")
+        sys.exit(1)
+
+
+def _answer(request, model, sheet, recording: recordings.Recording) -> None:
+    sound = audio.stream(recording.path)
+    answer = model.answer(sound)
+    for warning in sound.warnings:
+        _tell(f"warning: {recording.name} {warning}")
+    if request.over_time:
+        sheet.add(recording.name, answer.times, answer.over_time)
+    else:
+        sheet.add(recording.name, [(0, answer.seconds)], answer.probabilities[None])
+
+
+def listen(request: Request, name: str, blocks: Iterable[bytes]) -> None:
+    """Writes a line for each segment of sound as it comes, and one for the whole.
+
+    SIGINT ends the recording.
+
+    Args:
+      request: What to say, and where.
+      name: How the lines call the sound.
+      blocks: 16-bit samples, 16 kHz, mono.
+
+    Raises:
+      ValueError: When the sound is none that can be used.
+    """
+    model = _load(request)
+    stream, rest = model.stream(), b""
+    request = dataclasses.replace(request, over_time=True)
+    with _sheet(request, model) as sheet, signals.deferred() as is_stopped:
+        for number, block in enumerate(blocks):
+            if number == 0 and block.startswith(_CONTAINERS):
+                raise ValueError(
+                    "the standard input is a sound file, and no raw samples: give its "
+                    "name, or send it through: sox FILE -t s16 -r 16000 -c 1 -"
+                )
+            block = rest + block
+            whole = len(block) // 2 * 2
+            rest = block[whole:]
+            new = stream.feed(np.frombuffer(block[:whole], "<i2"))
+            if len(new):
+                sheet.add(name, stream.times[-len(new) :], new)
+            if is_stopped():
+                break
+        answer = stream.end()
+        sheet.add(name, [(0, answer.seconds)], answer.probabilities[None])
+
+
+def from_input() -> Iterator[bytes]:
+    """What comes through the standard input, as it comes."""
+    while block := sys.stdin.buffer.read1(1 << 15):
+        yield block
+
+
+def from_microphone() -> Iterator[bytes]:
+    """What the microphone hears, ten times a second.
+
+    Raises:
+      ValueError: When there is no microphone, or nothing to read it by.
+    """
+    try:
+        import sounddevice  # an extra, which needs PortAudio
+    except (ImportError, OSError) as error:
+        raise ValueError(
+            f"--microphone: {error}; pip install -e '.[microphone]', and the system's "
+            "PortAudio (Debian: libportaudio2)"
+        ) from error
+    try:
+        with sounddevice.RawInputStream(
+            features.SAMPLE_RATE, channels=1, dtype="int16"
+        ) as stream:
+            while True:
+                yield bytes(stream.read(features.SAMPLE_RATE // 10)[0])
+    except sounddevice.PortAudioError as error:
+        raise ValueError(f"--microphone: {error}") from error
+
+
+def _load(request: Request):
+    if request.out:
+        answers.check_free(request.out)
+    command.set_up_jax()  # not before all that takes no time: this takes seconds
+    from glam_jax import recognizer
+
+    return recognizer.load(request.model, request.run)
+
+
+def _sheet(request: Request, model) -> contextlib.AbstractContextManager:
+    if request.out is None:
+        sheet = answers.printed(model.class_names, request.over_time)
+        return contextlib.nullcontext(sheet)
+    trained = [run["sha256"] for run in model.description["runs"]]
+    asked = [trained, request.run, request.over_time]
+    return answers.kept(request.out, model.class_names, request.over_time, asked)
+
+
+def _tell(line: str) -> None:
+    tqdm.tqdm.write(text.printable(line), file=sys.stderr)
+
+
+def main(argv: list[str]) -> None:
+    if len(argv) < 2 or (len(argv) < 3) != _MICROPHONE.value:
+        raise app.UsageError("name a model, and files, folders, tables or '-'")
+    if "-" in argv[2:] and len(argv) > 3:
+        raise app.UsageError("'-' is all that is listened to")
+    given = _OUT.value and paths.local(_OUT.value, "--out")
+    pictures = _PLOT.value and paths.local(_PLOT.value, "--plot")
+    model = paths.local(argv[1], "MODEL")
+    request = Request(model, _RUN.value, given, _OVER_TIME.value, pictures)
+    if _MICROPHONE.value:
+        command.run(lambda: listen(request, "microphone", from_microphone()))
+    elif argv[2:] == ["-"]:
+        command.run(lambda: listen(request, "stdin", from_input()))
+    else:
+        command.run(lambda: predict(request, argv[2:]))
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=command.parse)
