@@ -5,7 +5,7 @@ r"""Tells the emotion of recordings, by a trained model. For example:
   python -m glam_jax.predict MODEL recording.flac --over_time --plot=pictures
   arecord -f S16_LE -r 16000 | python -m glam_jax.predict MODEL -
 
-MODEL is the folder of a training. What to listen to are sound files, folders, and tables
+MODEL is the folder of a training. What to listen to are sound files, folders and tables
 (.csv, .tsv) with a column `file`, and perhaps `start` and `end` in seconds. A line
 tells the emotion and the probability of each class. Files that cannot be read are
 listed at the end, and the exit status is 1. The same command goes on with an --out that
@@ -17,6 +17,7 @@ each segment as it comes; the last line is that of the whole.
 
 import contextlib
 import dataclasses
+import os
 import pathlib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
@@ -139,7 +140,7 @@ def listen(request: Request, name: str, blocks: Iterable[bytes]) -> None:
 
 def from_input() -> Iterator[bytes]:
     """What comes through the standard input, as it comes."""
-    while block := sys.stdin.buffer.read1(1 << 15):
+    while block := os.read(sys.stdin.fileno(), 1 << 15):
         yield block
 
 
@@ -169,7 +170,7 @@ def from_microphone() -> Iterator[bytes]:
 def _load(request: Request):
     if request.out:
         answers.check_free(request.out)
-    command.set_up_jax()  # not before all that takes no time: this takes seconds
+    # Not before all that takes no time: importing it takes seconds.
     from glam_jax import recognizer
 
     return recognizer.load(request.model, request.run)
@@ -193,10 +194,13 @@ def main(argv: list[str]) -> None:
         raise app.UsageError("name a model, and files, folders, tables or '-'")
     if "-" in argv[2:] and len(argv) > 3:
         raise app.UsageError("'-' is all that is listened to")
-    given = _OUT.value and paths.local(_OUT.value, "--out")
-    pictures = _PLOT.value and paths.local(_PLOT.value, "--plot")
-    model = paths.local(argv[1], "MODEL")
-    request = Request(model, _RUN.value, given, _OVER_TIME.value, pictures)
+    request = Request(
+        model=paths.local(argv[1], "MODEL"),
+        run=_RUN.value,
+        out=paths.local(_OUT.value, "--out") if _OUT.value else None,
+        over_time=_OVER_TIME.value,
+        pictures=paths.local(_PLOT.value, "--plot") if _PLOT.value else None,
+    )
     if _MICROPHONE.value:
         command.run(lambda: listen(request, "microphone", from_microphone()))
     elif argv[2:] == ["-"]:
