@@ -8,11 +8,11 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
+from helpers import run_command
 
 import glam_jax
 from data_prep.text import read_csv
-from glam_jax import answers, predict, recordings
-from helpers import run_command
+from glam_jax import answers, predict
 
 
 @pytest.fixture(scope="module")
