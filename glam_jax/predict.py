@@ -15,6 +15,11 @@ was interrupted.
 each segment as it comes; the last line is that of the whole.
 """
 
+if __name__ == "__main__":  # before the imports that take a second
+    from data_prep import signals
+
+    signals.exit_at_once()
+
 import contextlib
 import dataclasses
 import os
@@ -26,19 +31,22 @@ import numpy as np
 import tqdm
 from absl import app, flags
 
-from data_prep import audio, features, paths, text
-from glam_jax import answers, command, recordings, signals
+from data_prep import audio, features, paths, signals, text
+from glam_jax import answers, command, recordings
 
-_RUN = flags.DEFINE_string("run", "0", "Number of a run, or all for their mean.")
-_OUT = flags.DEFINE_string("out", None, "A .csv or .jsonl file (default: printed).")
-_OVER_TIME = flags.DEFINE_bool("over_time", False, "A line for each segment.")
-_PLOT = flags.DEFINE_string("plot", None, "Folder that receives a picture for each.")
-_SOURCE = flags.DEFINE_string("source", None, "Folder of the files in a table.")
-_MICROPHONE = flags.DEFINE_bool("microphone", False, "Listens to the microphone.")
-
-
+FLAGS = flags.FLAGS
 # How files begin that are no raw samples.
 _CONTAINERS = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff")
+
+
+def define_flags() -> None:
+    """Defines the flags of the command, where it is run."""
+    flags.DEFINE_string("run", "0", "Number of a run, or all for their mean.")
+    flags.DEFINE_string("out", None, "A .csv or .jsonl file (default: printed).")
+    flags.DEFINE_bool("over_time", False, "A line for each segment.")
+    flags.DEFINE_string("plot", None, "Folder that receives a picture for each.")
+    flags.DEFINE_string("source", None, "Folder of the files in a table.")
+    flags.DEFINE_bool("microphone", False, "Listens to the microphone.")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -189,25 +197,42 @@ def _tell(line: str) -> None:
     tqdm.tqdm.write(text.printable(line), file=sys.stderr)
 
 
-def main(argv: list[str]) -> None:
-    if len(argv) < 2 or (len(argv) < 3) != _MICROPHONE.value:
-        raise app.UsageError("name a model, and files, folders, tables or '-'")
-    if "-" in argv[2:] and len(argv) > 3:
-        raise app.UsageError("'-' is all that is listened to")
+def run(named: Sequence[str]) -> None:
+    """Does what the flags say.
+
+    Args:
+      named: A model, and what to listen to.
+
+    Raises:
+      ValueError: When the command is not understood.
+    """
+    if len(named) < (1 if FLAGS.microphone else 2):
+        raise ValueError(
+            "name a model, and files, folders, tables or '-': "
+            "python -m glam_jax.predict MODEL recording.wav"
+        )
     request = Request(
-        model=paths.local(argv[1], "MODEL"),
-        run=_RUN.value,
-        out=paths.local(_OUT.value, "--out") if _OUT.value else None,
-        over_time=_OVER_TIME.value,
-        pictures=paths.local(_PLOT.value, "--plot") if _PLOT.value else None,
+        model=paths.local(named[0], "MODEL"),
+        run=FLAGS.run,
+        out=paths.local(FLAGS.out, "--out") if FLAGS.out else None,
+        over_time=FLAGS.over_time,
+        pictures=paths.local(FLAGS.plot, "--plot") if FLAGS.plot else None,
     )
-    if _MICROPHONE.value:
-        command.run(lambda: listen(request, "microphone", from_microphone()))
-    elif argv[2:] == ["-"]:
-        command.run(lambda: listen(request, "stdin", from_input()))
+    if FLAGS.microphone or "-" in named[1:]:
+        if len(named) > (1 if FLAGS.microphone else 2):
+            raise ValueError("'-' and --microphone are listened to alone")
+        if FLAGS.microphone:
+            listen(request, "microphone", from_microphone())
+        else:
+            listen(request, "stdin", from_input())
     else:
-        command.run(lambda: predict(request, argv[2:]))
+        predict(request, named[1:])
+
+
+def main(argv: list[str]) -> None:
+    command.run(lambda: run(argv[1:]))
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main, flags_parser=command.parse)
