@@ -60,8 +60,9 @@ class Audio:
 class Stream:
     """A recording as blocks of 16 kHz mono, however long it is.
 
-    The other attributes count once the last block was taken, which is also when the
-    recording is found to be usable.
+    It is iterated over where the samples are at hand, and fed where they come by and
+    by. The other attributes count once it has ended, which is also when the recording
+    is found to be usable.
 
     Attributes:
       stored_rate: Samples per second in the file.
@@ -73,17 +74,17 @@ class Stream:
 
     def __init__(
         self,
-        stored: Iterable[np.ndarray],
         rate: int,
         channels: int,
+        stored: Iterable[np.ndarray] = (),
         warnings: Sequence[str] = (),
     ):
         """Checks what a header says, before anything is decoded.
 
         Args:
-          stored: Blocks of (samples, channels), floating with full scale one.
           rate: Samples per second.
           channels: Channels of each block.
+          stored: Blocks of (samples, channels), floating with full scale one.
           warnings: What is suspicious already.
 
         Raises:
@@ -99,53 +100,72 @@ class Stream:
                 f"{channels} channels are none of a recording (1 to {_MOST_CHANNELS})"
             )
         self._stored = stored
+        self._resampler = None
+        if rate != features.SAMPLE_RATE:  # gives the bits of `soxr.resample`
+            self._resampler = soxr.ResampleStream(
+                rate, features.SAMPLE_RATE, 1, dtype="float32"
+            )
         self._channel_power = 0.0
         self._stored_level, self._level = _Level(), _Level()
+        self._sha256 = hashlib.sha256()
         self.stored_rate, self.stored_channels = rate, channels
         self.num_samples = 0
         self.content = ""
         self.warnings = tuple(warnings)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """(samples,) float32 blocks at 16 kHz.
+        """(samples,) float32 blocks at 16 kHz, of the samples at hand.
 
         Raises:
-          AudioError: When the samples are not finite, silent, constant or too loud, or
-            fewer than were announced.
+          AudioError: See `feed` and `end`; or when samples are missing.
         """
-        sha256 = hashlib.sha256()
-        for block in self._resampled(self._mixed()):
-            self._level.add(block)
-            sha256.update(block.astype("<f4").tobytes())
-            yield block
-        self.num_samples = self._level.count
-        self.content = sha256.hexdigest()[:16]
-        self._check()
-
-    def _mixed(self) -> Iterator[np.ndarray]:
         for block in self._stored:
-            with np.errstate(over="ignore", invalid="ignore"):
-                block = block.astype(np.float32, copy=False)
-                mixed = block.mean(axis=1)
-            self._stored_level.add(mixed)
-            if self.stored_channels > 1:
-                self._channel_power += _power(block) / self.stored_channels
-            yield mixed
+            yield self.feed(block)
+        yield self.end()
 
-    def _resampled(self, blocks: Iterable[np.ndarray]) -> Iterator[np.ndarray]:
-        """The bits of `soxr.resample` of the whole."""
-        if self.stored_rate == features.SAMPLE_RATE:
-            yield from (block for block in blocks if len(block))
-            return
-        resampler = soxr.ResampleStream(
-            self.stored_rate, features.SAMPLE_RATE, 1, dtype="float32"
-        )
-        for block in blocks:
-            if len(converted := resampler.resample_chunk(block)):
-                yield converted
-        rest = resampler.resample_chunk(np.zeros(0, np.float32), last=True)
-        if len(rest):
-            yield rest
+    def feed(self, block: np.ndarray) -> np.ndarray:
+        """Converts the next samples.
+
+        Args:
+          block: (samples, channels), floating with full scale one.
+
+        Returns:
+          (samples,) float32 at 16 kHz; there may be none yet.
+
+        Raises:
+          AudioError: When the samples are not finite or too loud.
+        """
+        with np.errstate(over="ignore", invalid="ignore"):
+            block = block.astype(np.float32, copy=False)
+            mixed = block.mean(axis=1)
+        self._stored_level.add(mixed)
+        if self.stored_channels > 1:
+            self._channel_power += _power(block) / self.stored_channels
+        if self._resampler:
+            mixed = self._resampler.resample_chunk(mixed)
+        return self._taken(mixed)
+
+    def end(self) -> np.ndarray:
+        """Ends the recording, and checks it as a whole.
+
+        Returns:
+          (samples,) float32 at 16 kHz, the last ones.
+
+        Raises:
+          AudioError: When it is empty, silent or constant.
+        """
+        rest = np.zeros(0, np.float32)
+        if self._resampler and self._stored_level.count:
+            rest = self._taken(self._resampler.resample_chunk(rest, last=True))
+        self.num_samples = self._level.count
+        self.content = self._sha256.hexdigest()[:16]
+        self._check()
+        return rest
+
+    def _taken(self, block: np.ndarray) -> np.ndarray:
+        self._level.add(block)
+        self._sha256.update(block.astype("<f4").tobytes())
+        return block
 
     def _check(self) -> None:
         if self._stored_level.count == 0:
@@ -237,7 +257,9 @@ def read(path: pathlib.Path) -> Audio:
     Raises:
       AudioError: When the recording cannot be used, see `Stream`.
     """
-    return _whole(stream(path))
+    opened = stream(path)
+    wave = np.concatenate([*opened])
+    return Audio(wave, opened.stored_rate, opened.stored_channels, opened.warnings)
 
 
 def stream(path: pathlib.Path) -> Stream:
@@ -265,11 +287,11 @@ def stream(path: pathlib.Path) -> Stream:
             f"announces {hours:,.0f} hours of sound; {_MOST_HOURS} are the most"
         )
     warnings = [opened.odd] if opened.odd else []
-    return Stream(_decoded(file), file.samplerate, file.channels, warnings)
+    return Stream(file.samplerate, file.channels, _decoded(file), warnings)
 
 
-def from_samples(samples: np.ndarray, rate: int) -> Audio:
-    """Makes 16 kHz mono of samples; several channels are averaged.
+def from_samples(samples: np.ndarray, rate: int) -> Stream:
+    """Opens samples as a recording, to take it block by block.
 
     Args:
       samples: (samples,) or (samples, channels), floating with full scale one, or
@@ -277,8 +299,23 @@ def from_samples(samples: np.ndarray, rate: int) -> Audio:
       rate: Samples per second.
 
     Raises:
-      AudioError: When they are none that can be used, see `Stream`.
+      AudioError: When rate or channels are none of a recording. The rest is found out
+        while it is taken.
       ValueError: When the array is none of a recording.
+    """
+    samples = with_channels(samples)
+    blocks = (
+        as_floats(samples[start : start + _BLOCK])
+        for start in range(0, len(samples), _BLOCK)
+    )
+    return Stream(rate, samples.shape[1], blocks)
+
+
+def with_channels(samples: np.ndarray) -> np.ndarray:
+    """Samples as an array of (samples, channels).
+
+    Raises:
+      ValueError: When they are none of a recording.
     """
     samples = np.asarray(samples)
     if samples.ndim == 1:
@@ -289,22 +326,21 @@ def from_samples(samples: np.ndarray, rate: int) -> Audio:
             f"{samples.dtype} of shape {samples.shape}"
         )
     channels = samples.shape[1]
-    if samples.size == 0:
-        raise AudioError("holds no samples")
-    if channels > len(samples) and channels > _MOST_CHANNELS:
+    if channels > len(samples) > 0 and channels > _MOST_CHANNELS:
         raise ValueError(
             f"{channels} channels of {len(samples)} samples: samples must be of shape "
             "(samples, channels); transpose them"
         )
-    blocks = (samples[at : at + _BLOCK] for at in range(0, len(samples), _BLOCK))
-    if samples.dtype.kind in "iu":
-        blocks = map(_from_integers, blocks)
-    return _whole(Stream(blocks, rate, channels))
+    return samples
 
 
-def _whole(stream: Stream) -> Audio:
-    wave = np.concatenate([*stream])
-    return Audio(wave, stream.stored_rate, stream.stored_channels, stream.warnings)
+def as_floats(samples: np.ndarray) -> np.ndarray:
+    """Samples with full scale one, of floats or of integers."""
+    if samples.dtype.kind == "f":
+        return samples
+    limits = np.iinfo(samples.dtype)
+    middle = 0 if limits.min < 0 else limits.max // 2 + 1
+    return (samples - np.float64(middle)) / (limits.max - middle + 1)
 
 
 def _decoded(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
@@ -338,9 +374,3 @@ def _reasons() -> Iterator[None]:
 
 def _power(block: np.ndarray) -> float:
     return float(np.square(block, dtype=np.float64).sum())
-
-
-def _from_integers(samples: np.ndarray) -> np.ndarray:
-    limits = np.iinfo(samples.dtype)
-    middle = 0 if limits.min < 0 else limits.max // 2 + 1
-    return (samples - np.float64(middle)) / (limits.max - middle + 1)

@@ -125,6 +125,8 @@ def build() -> None:
 
     workers = FLAGS.workers or joblib.cpu_count()
     pipeline = beam_pipeline(FLAGS.beam_runner, FLAGS.beam_pipeline_options)
+    if pipeline:  # a job that runs elsewhere tells in its log where, and how far it is
+        logging.set_verbosity(logging.INFO)
     with paths.written(data_dir, "--data_dir"):
         folder, was_there = preparation.prepare(
             data_set, source, data_dir, FLAGS.skip_bad, workers, pipeline
@@ -139,8 +141,6 @@ def build() -> None:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         command.refuse(f"arguments not understood: {' '.join(argv[1:])}")
-    # A job that runs elsewhere tells in its log where, and how far it is.
-    logging.set_verbosity(logging.INFO if FLAGS.beam_runner else logging.ERROR)
     command.run(build)
 
 

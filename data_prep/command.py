@@ -4,7 +4,7 @@ import sys
 from collections.abc import Callable
 from typing import NoReturn
 
-from absl import flags
+from absl import flags, logging
 
 from data_prep import signals, text
 
@@ -30,6 +30,7 @@ def refuse(reason: str) -> NoReturn:
 def run(work: Callable[[], None]) -> None:
     """Calls `work`; what a user can cause or mend ends in a line and a status."""
     signals.stop_at_once()
+    logging.set_verbosity(logging.ERROR)  # libraries tell what they do
     try:
         work()
     except signals.Preempted:

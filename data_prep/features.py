@@ -70,6 +70,54 @@ def segment(wave: np.ndarray, length: int, hop: int) -> np.ndarray:
     return np.ascontiguousarray(windows[::hop])
 
 
+class Segments:
+    """`segment` of a waveform that comes by and by.
+
+    Attributes:
+      num_samples: How many samples came.
+    """
+
+    def __init__(self, length: int, hop: int):
+        """Begins without samples.
+
+        Args:
+          length: Samples in a segment.
+          hop: Samples from one segment's start to the next one's.
+        """
+        self._length, self._hop = length, hop
+        self._rest = np.zeros(0, np.float32)
+        self._skip = 0
+        self.num_samples = 0
+
+    def feed(self, block: np.ndarray) -> Iterator[np.ndarray]:
+        """Takes the next samples.
+
+        Args:
+          block: (samples,) at 16 kHz.
+
+        Returns:
+          (segments, length) arrays of the segments that are complete now.
+        """
+        self.num_samples += len(block)
+        rest = np.concatenate([self._rest, block[self._skip :]])
+        found = count(len(rest), self._length, self._hop)
+        self._skip = max(0, self._skip - len(block))
+        self._skip += max(0, found * self._hop - len(rest))  # more than a block has
+        self._rest = rest[found * self._hop :]
+        return self._cut(rest, found)
+
+    def _cut(self, wave: np.ndarray, found: int) -> Iterator[np.ndarray]:
+        length, hop = self._length, self._hop
+        for first in range(0, found, _SEGMENTS_AT_ONCE):
+            last = min(first + _SEGMENTS_AT_ONCE, found) - 1
+            yield segment(wave[first * hop : last * hop + length], length, hop)
+
+    def end(self) -> Iterator[np.ndarray]:
+        """Yields (1, length) where all that came is shorter than a segment."""
+        if self.num_samples < self._length:
+            yield segment(self._rest, self._length, self._hop)
+
+
 def segments_of(
     blocks: Iterable[np.ndarray], length: int, hop: int
 ) -> Iterator[np.ndarray]:
@@ -83,20 +131,10 @@ def segments_of(
     Yields:
       (segments, length), at least one segment.
     """
-    rest = np.zeros(0, np.float32)
-    skip, is_short = 0, True
+    segments = Segments(length, hop)
     for block in blocks:
-        rest = np.concatenate([rest, block[skip:]])
-        skip = max(0, skip - len(block))
-        if found := count(len(rest), length, hop):
-            is_short = False
-            for first in range(0, found, _SEGMENTS_AT_ONCE):
-                last = min(first + _SEGMENTS_AT_ONCE, found) - 1
-                yield segment(rest[first * hop : last * hop + length], length, hop)
-            skip += max(0, found * hop - len(rest))  # more than a block, if hop is long
-            rest = rest[found * hop :]
-    if is_short:
-        yield segment(rest, length, hop)
+        yield from segments.feed(block)
+    yield from segments.end()
 
 
 def count(num_samples: int, length: int, hop: int) -> int:

@@ -17,7 +17,7 @@ if __name__ == "__main__":  # before the imports that take a second
 import os
 import sys
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 from data_prep import paths
@@ -58,7 +58,6 @@ def default_workdir(config) -> str:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         command.refuse(f"arguments not understood: {' '.join(argv[1:])}")
-    logging.set_verbosity(logging.ERROR)
     command.run(train)
 
 

@@ -1,7 +1,9 @@
 """A trained model as a thing: `load` opens it, a `Recognizer` answers for waveforms."""
 
+import dataclasses
 import functools
 import pathlib
+from collections.abc import Iterable
 from typing import Any
 
 import jax
@@ -89,8 +91,7 @@ class Recognizer:
         Returns:
           (classes,) float32; of several runs the mean.
         """
-        logits, _ = self._outputs(self._segments(wave, rate)[0])
-        return softmax(logits.mean(axis=1)).mean(axis=0)
+        return self.answer(audio.from_samples(wave, rate)).probabilities
 
     def over_time(
         self, wave: np.ndarray, rate: int = 16000
@@ -105,13 +106,8 @@ class Recognizer:
           (n, 2) float64, start and end of the segments in seconds, and (n, classes)
           float32. A recording shorter than a segment is one, which ends with it.
         """
-        segments, length = self._segments(wave, rate)
-        logits, _ = self._outputs(segments)
-        cut = self.description["features"]
-        starts = np.arange(len(segments)) * cut["hop"]
-        ends = np.minimum(starts + cut["segment"], length)
-        times = np.stack([starts, ends], axis=1) / features.SAMPLE_RATE
-        return times, softmax(logits).mean(axis=0)
+        answer = self.answer(audio.from_samples(wave, rate))
+        return answer.times, answer.over_time
 
     def embed(self, wave: np.ndarray, rate: int = 16000) -> np.ndarray:
         """The mean embedding of a recording's segments: the classifier's input.
@@ -127,37 +123,186 @@ class Recognizer:
         Raises:
           ValueError: When the network sows no embedding.
         """
-        _, embedded = self._outputs(self._segments(wave, rate)[0])
-        if embedded is None:
+        embedding = self.answer(audio.from_samples(wave, rate)).embedding
+        if embedding is None:
             raise ValueError(
                 f"{self.description['model']} names no embedding: let it call "
                 'self.sow("intermediates", "embedding", x)'
             )
-        return embedded[0].mean(axis=0)
+        return embedding
 
-    def _segments(self, wave: np.ndarray, rate: int) -> tuple[np.ndarray, int]:
-        """(n, samples) segments of a recording, and its samples at 16 kHz."""
-        sound = audio.from_samples(wave, rate).wave
-        cut = self.description["features"]
-        return features.segment(sound, cut["segment"], cut["hop"]), len(sound)
+    def answer(self, sound: audio.Stream) -> "Answer":
+        """All that the model says of a recording, however long it is.
 
-    def _outputs(self, segments: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-        """(runs, n, classes) logits, and (runs, n, features) embeddings if any."""
+        Args:
+          sound: The recording, opened by `audio.stream` or `audio.from_samples`.
+        """
+        return Stream(self, sound, BATCH_SIZE).read()
+
+    def stream(self, rate: int = 16000, channels: int = 1) -> "Stream":
+        """Begins to listen to sound that comes by and by, as from a microphone.
+
+        Args:
+          rate: Samples per second.
+          channels: Channels of the sound.
+        """
+        stream = Stream(self, audio.Stream(rate, channels), batch_size=1)
         cut = self.description["features"]
-        logits, embeddings = [], []
-        for start in range(0, len(segments), BATCH_SIZE):
-            batch = segments[start : start + BATCH_SIZE]
-            x = features.extract(cut["kind"], batch, cut["pad_mode"])
-            x = np.resize(x, (BATCH_SIZE, *x.shape[1:]))  # the last one is filled up
-            x = jax.numpy.asarray(x, self.description["dtype"])
-            # On the host before it is cut: JAX would compile for each number of rows.
-            outputs = [jax.device_get(self._apply(v, x)) for v in self._variables]
-            logits.append(np.stack([of_run[0] for of_run in outputs])[:, : len(batch)])
-            if outputs[0][1] is not None:
-                of_batch = np.stack([of_run[1] for of_run in outputs])
-                embeddings.append(of_batch[:, : len(batch)])
-        joined = np.concatenate(embeddings, axis=1) if embeddings else None
-        return np.concatenate(logits, axis=1), joined
+        self.outputs(np.ones((1, cut["segment"]), np.float32), 1)  # compiles
+        return stream
+
+    def outputs(
+        self, segments: np.ndarray, batch_size: int
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """What the networks say of some segments.
+
+        Args:
+          segments: (n, samples), no more than a batch.
+          batch_size: Segments that are computed: a program is compiled for each size.
+
+        Returns:
+          (runs, n, classes) logits, and (n, features) embeddings of the first run, None
+          where the network names none.
+        """
+        cut = self.description["features"]
+        x = features.extract(cut["kind"], segments, cut["pad_mode"])
+        x = np.resize(x, (batch_size, *x.shape[1:]))
+        x = jax.numpy.asarray(x, self.description["dtype"])
+        # On the host before it is cut: JAX would compile for each number of rows.
+        of_runs = [jax.device_get(self._apply(v, x)) for v in self._variables]
+        logits = np.stack([logits for logits, _ in of_runs])
+        embedding = of_runs[0][1]
+        return (
+            logits[:, : len(segments)],
+            None if embedding is None else embedding[: len(segments)],
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    """What a model says of a recording.
+
+    Attributes:
+      seconds: How long the recording is.
+      times: (n, 2) float64, start and end of its segments in seconds.
+      logits: (runs, n, classes) float32.
+      embedding: (features,) float32, the mean over the segments for the first run; None
+        where the network names none.
+    """
+
+    seconds: float
+    times: np.ndarray
+    logits: np.ndarray
+    embedding: np.ndarray | None
+
+    @property
+    def probabilities(self) -> np.ndarray:
+        """(classes,) float32, by the mean logits; of several runs the mean."""
+        return softmax(self.logits.mean(axis=1)).mean(axis=0)
+
+    @property
+    def over_time(self) -> np.ndarray:
+        """(n, classes) float32, of each segment; of several runs the mean."""
+        return softmax(self.logits).mean(axis=0)
+
+
+class Stream:
+    """A recording that a model is listening to.
+
+    Attributes:
+      times: (n, 2) float64, start and end in seconds of the segments so far.
+    """
+
+    def __init__(self, recognizer: Recognizer, sound: audio.Stream, batch_size: int):
+        """Begins without samples; see `Recognizer.stream`.
+
+        Args:
+          recognizer: The model.
+          sound: The recording.
+          batch_size: Segments that are computed at once: one program serves all.
+        """
+        cut = recognizer.description["features"]
+        self._recognizer, self._sound = recognizer, sound
+        self._segments = features.Segments(cut["segment"], cut["hop"])
+        self._waiting = np.zeros((0, cut["segment"]), np.float32)
+        self._batch_size = batch_size
+        self._logits: list[np.ndarray] = []
+        self._embeddings: list[np.ndarray] = []  # sums over batches
+
+    def feed(self, samples: np.ndarray) -> np.ndarray:
+        """Takes the next samples.
+
+        Args:
+          samples: (samples,) or (samples, channels), full scale one, or integers.
+
+        Returns:
+          (n, classes) float32, the probabilities of the segments that are complete now
+          and were not before.
+
+        Raises:
+          AudioError: When they are NaN or far too loud.
+        """
+        known = len(self._logits)
+        block = audio.as_floats(audio.with_channels(samples))
+        self._take(self._sound.feed(block))
+        shape = (0, len(self._recognizer.class_names))
+        new = [softmax(logits).mean(axis=0) for logits in self._logits[known:]]
+        return np.concatenate([np.zeros(shape, np.float32), *new])
+
+    def end(self) -> Answer:
+        """Ends the recording.
+
+        Returns:
+          What the model says of the whole, as `Recognizer.answer` does.
+
+        Raises:
+          AudioError: When the recording is empty, silent or constant.
+        """
+        self._take(self._sound.end())
+        return self._answer()
+
+    def read(self) -> Answer:
+        """Takes a recording that is at hand from its start to its end."""
+        for block in self._sound:
+            self._take(block)
+        return self._answer()
+
+    @property
+    def times(self) -> np.ndarray:
+        cut = self._recognizer.description["features"]
+        starts = np.arange(sum(of_some.shape[1] for of_some in self._logits))
+        starts = starts * cut["hop"]
+        # A recording shorter than a segment ends with it.
+        ends = np.minimum(starts + cut["segment"], self._segments.num_samples)
+        return np.stack([starts, ends], axis=1) / features.SAMPLE_RATE
+
+    def _take(self, block: np.ndarray) -> None:
+        self._wait(self._segments.feed(block))
+
+    def _wait(self, segments: Iterable[np.ndarray]) -> None:
+        """Computes the segments as soon as they fill a batch."""
+        for some in segments:
+            self._waiting = np.concatenate([self._waiting, some])
+            while len(self._waiting) >= self._batch_size:
+                self._compute(self._waiting[: self._batch_size])
+                self._waiting = self._waiting[self._batch_size :]
+
+    def _compute(self, segments: np.ndarray) -> None:
+        logits, embeddings = self._recognizer.outputs(segments, self._batch_size)
+        self._logits.append(logits)
+        if embeddings is not None:
+            self._embeddings.append(embeddings.sum(axis=0))
+
+    def _answer(self) -> Answer:
+        self._wait(self._segments.end())
+        if len(self._waiting):
+            self._compute(self._waiting)
+        logits = np.concatenate(self._logits, axis=1)
+        embedding = None
+        if self._embeddings:
+            embedding = np.sum(self._embeddings, axis=0) / logits.shape[1]
+        seconds = self._segments.num_samples / features.SAMPLE_RATE
+        return Answer(seconds, self.times, logits, embedding)
 
 
 def logits_and_embedding(

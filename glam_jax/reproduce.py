@@ -36,7 +36,7 @@ from collections.abc import Callable
 from typing import Any
 
 import ml_collections
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 import configs
@@ -121,7 +121,6 @@ def reproduce(name: str) -> None:
 
 
 def main(argv: list[str]) -> None:
-    logging.set_verbosity(logging.ERROR)
     command.run(lambda: reproduce(" ".join(argv[1:])))
 
 

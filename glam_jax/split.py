@@ -15,7 +15,7 @@ if __name__ == "__main__":  # before the imports that take a second
 
     signals.exit_at_once()
 
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 from data_prep import paths, text
@@ -64,7 +64,6 @@ def write() -> None:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         command.refuse(f"arguments not understood: {' '.join(argv[1:])}")
-    logging.set_verbosity(logging.ERROR)
     command.run(write)
 
 

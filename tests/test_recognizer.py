@@ -92,7 +92,7 @@ def test_another_rate_stereo_and_integers_are_converted(model, wave):
     stereo = np.stack([wave + 0.1, wave - 0.1], axis=1)
     np.testing.assert_allclose(model.probabilities(stereo), expected, atol=1e-3)
     at_8_kilohertz = soxr.resample(wave, 16000, 8000)
-    prepared = audio.from_samples(at_8_kilohertz, 8000).wave
+    prepared = np.concatenate([*audio.from_samples(at_8_kilohertz, 8000)])
     np.testing.assert_array_equal(
         model.probabilities(at_8_kilohertz, 8000), model.probabilities(prepared)
     )
@@ -110,6 +110,24 @@ def test_another_rate_stereo_and_integers_are_converted(model, wave):
 def test_what_is_no_sound_is_refused_as_in_preparation(model, samples, message):
     with pytest.raises(ValueError, match=message):
         model.probabilities(samples)
+
+
+@pytest.mark.parametrize("rate", [16000, 44100])
+def test_a_stream_tells_segments_as_they_come_and_ends_with_the_whole(model, rate):
+    wave = np.random.default_rng(1).normal(0, 0.1, 2 * rate).astype(np.float32)
+    stream = model.stream(rate)
+    told = [stream.feed(wave[at : at + 1000]) for at in range(0, len(wave), 1000)]
+    assert sum(map(len, told[: 20 * rate // 100_000])) == 0  # a segment has 0.5 s
+    times, probabilities = model.over_time(wave, rate)
+    answer = stream.end()
+    np.testing.assert_allclose(answer.times, times)
+    np.testing.assert_allclose(answer.over_time, probabilities, atol=1e-5)
+    told = np.concatenate(told)
+    np.testing.assert_allclose(told, probabilities[: len(told)], atol=1e-5)
+    np.testing.assert_allclose(
+        answer.probabilities, model.probabilities(wave, rate), atol=1e-5
+    )
+    assert answer.seconds == 2
 
 
 def test_an_embedding_is_what_the_classifier_reads(model, wave):

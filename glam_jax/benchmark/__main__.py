@@ -22,7 +22,7 @@ import re
 from collections.abc import Iterable, Iterator
 
 import ml_collections
-from absl import app, flags, logging
+from absl import app, flags
 from ml_collections import config_flags
 
 from data_prep import paths
@@ -136,7 +136,6 @@ def measure() -> None:
 def main(argv: list[str]) -> None:
     if len(argv) > 1:
         command.refuse(f"arguments not understood: {' '.join(argv[1:])}")
-    logging.set_verbosity(logging.ERROR)
     command.run(measure)
 
 

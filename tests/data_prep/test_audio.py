@@ -316,7 +316,7 @@ def test_what_is_no_speech_once_converted_is_refused_from_files_and_arrays(
     with pytest.raises(audio.AudioError, match=reason) as of_file:
         audio.read(path)
     with pytest.raises(audio.AudioError) as of_array:
-        audio.from_samples(samples, rate)
+        [*audio.from_samples(samples, rate)]
     assert str(of_array.value) == str(of_file.value)
 
 
@@ -336,7 +336,9 @@ def test_what_is_suspicious_is_a_warning(path, samples, rate, warning):
     encoded(path, samples, rate, subtype="FLOAT")
     (found,) = audio.read(path).warnings
     assert re.search(warning, found)
-    assert audio.from_samples(samples, rate).warnings == (found,)
+    opened = audio.from_samples(samples, rate)
+    assert len(np.concatenate([*opened])) == opened.num_samples
+    assert opened.warnings == (found,)
 
 
 @pytest.mark.parametrize("rate", [16000, 44100])

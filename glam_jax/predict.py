@@ -1,0 +1,238 @@
+r"""Tells the emotion of recordings, by a trained model. For example:
+
+  python -m glam_jax.predict runs/emodb_train_glam_speaker recording.wav
+  python -m glam_jax.predict MODEL recordings/ --out=predictions.csv
+  python -m glam_jax.predict MODEL recording.flac --over_time --plot=pictures
+  arecord -f S16_LE -r 16000 | python -m glam_jax.predict MODEL -
+
+MODEL is the folder of a training. What to listen to are sound files, folders and tables
+(.csv, .tsv) with a column `file`, and perhaps `start` and `end` in seconds. A line
+tells the emotion and the probability of each class. Files that cannot be read are
+listed at the end, and the exit status is 1. The same command goes on with an --out that
+was interrupted.
+
+'-' reads 16-bit samples, 16 kHz, mono, from the standard input, and writes a line for
+each segment as it comes; the last line is that of the whole.
+"""
+
+if __name__ == "__main__":  # before the imports that take a second
+    from data_prep import signals
+
+    signals.exit_at_once()
+
+import contextlib
+import dataclasses
+import os
+import pathlib
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+
+import numpy as np
+import tqdm
+from absl import app, flags
+
+from data_prep import audio, features, paths, signals, text
+from glam_jax import answers, command, recordings
+
+FLAGS = flags.FLAGS
+# How files begin that are no raw samples.
+_CONTAINERS = (b"RIFF", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff")
+
+
+def define_flags() -> None:
+    """Defines the flags of the command, where it is run."""
+    flags.DEFINE_string("run", "0", "Number of a run, or all for their mean.")
+    flags.DEFINE_string("out", None, "A .csv or .jsonl file (default: printed).")
+    flags.DEFINE_bool("over_time", False, "A line for each segment.")
+    flags.DEFINE_string("plot", None, "Folder that receives a picture for each.")
+    flags.DEFINE_string("source", None, "Folder of the files in a table.")
+    flags.DEFINE_bool("microphone", False, "Listens to the microphone.")
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    """What to say of recordings, and where.
+
+    Attributes:
+      model: The folder of a model.
+      run: The number of a run, or 'all'.
+      out: The file to write, None to print.
+      over_time: Whether to say it of each segment.
+      pictures: A folder that receives a picture of each, if any.
+    """
+
+    model: pathlib.Path
+    run: str
+    out: pathlib.Path | None
+    over_time: bool
+    pictures: pathlib.Path | None
+
+
+def predict(request: Request, named: Sequence[str]) -> None:
+    """Writes what the command promises.
+
+    Args:
+      request: What to say, and where.
+      named: Files, folders and tables.
+
+    Raises:
+      SystemExit: With status 1, when there were recordings that cannot be used.
+    """
+    found, notes = recordings.find(named)
+    model = _load(request)
+    problems = []
+    for note in notes:
+        _tell(f"passed over in {note}")
+    with _sheet(request, model) as sheet:
+        left = [recording for recording in found if recording.name not in sheet.done]
+        if sheet.done:
+            _tell(f"{request.out}: {len(found) - len(left)} recordings are there")
+        show = None if request.out else True  # lines on a terminal show it too
+        for recording in tqdm.tqdm(left, unit="file", disable=show):
+            try:
+                _answer(request, model, sheet, recording)
+            except ValueError as error:
+                problems.append(f"{recording.name}: {error}")
+    if problems:
+        _tell(f"{len(problems)} of {len(found)} recordings cannot be used:")
+        for problem in problems:
+            _tell(f"  {problem}")
+        sys.exit(1)
+
+
+def _answer(request, model, sheet, recording: recordings.Recording) -> None:
+    sound = audio.stream(recording.path)
+    answer = model.answer(sound)
+    for warning in sound.warnings:
+        _tell(f"warning: {recording.name} {warning}")
+    if request.over_time:
+        sheet.add(recording.name, answer.times, answer.over_time)
+    else:
+        sheet.add(recording.name, [(0, answer.seconds)], answer.probabilities[None])
+
+
+def listen(request: Request, name: str, blocks: Iterable[bytes]) -> None:
+    """Writes a line for each segment of sound as it comes, and one for the whole.
+
+    SIGINT ends the recording.
+
+    Args:
+      request: What to say, and where.
+      name: How the lines call the sound.
+      blocks: 16-bit samples, 16 kHz, mono.
+
+    Raises:
+      ValueError: When the sound is none that can be used.
+    """
+    model = _load(request)
+    stream, rest = model.stream(), b""
+    request = dataclasses.replace(request, over_time=True)
+    with _sheet(request, model) as sheet, signals.deferred() as is_stopped:
+        for number, block in enumerate(blocks):
+            if number == 0 and block.startswith(_CONTAINERS):
+                raise ValueError(
+                    "the standard input is a sound file, and no raw samples: give its "
+                    "name, or send it through: sox FILE -t s16 -r 16000 -c 1 -"
+                )
+            block = rest + block
+            whole = len(block) // 2 * 2
+            rest = block[whole:]
+            new = stream.feed(np.frombuffer(block[:whole], "<i2"))
+            if len(new):
+                sheet.add(name, stream.times[-len(new) :], new)
+            if is_stopped():
+                break
+        answer = stream.end()
+        sheet.add(name, [(0, answer.seconds)], answer.probabilities[None])
+
+
+def from_input() -> Iterator[bytes]:
+    """What comes through the standard input, as it comes."""
+    while block := os.read(sys.stdin.fileno(), 1 << 15):
+        yield block
+
+
+def from_microphone() -> Iterator[bytes]:
+    """What the microphone hears, ten times a second.
+
+    Raises:
+      ValueError: When there is no microphone, or nothing to read it by.
+    """
+    try:
+        import sounddevice  # an extra, which needs PortAudio
+    except (ImportError, OSError) as error:
+        raise ValueError(
+            f"--microphone: {error}; pip install -e '.[microphone]', and the system's "
+            "PortAudio (Debian: libportaudio2)"
+        ) from error
+    try:
+        with sounddevice.RawInputStream(
+            features.SAMPLE_RATE, channels=1, dtype="int16"
+        ) as stream:
+            while True:
+                yield bytes(stream.read(features.SAMPLE_RATE // 10)[0])
+    except sounddevice.PortAudioError as error:
+        raise ValueError(f"--microphone: {error}") from error
+
+
+def _load(request: Request):
+    if request.out:
+        answers.check_free(request.out)
+    # Not before all that takes no time: importing it takes seconds.
+    from glam_jax import recognizer
+
+    return recognizer.load(request.model, request.run)
+
+
+def _sheet(request: Request, model) -> contextlib.AbstractContextManager:
+    if request.out is None:
+        sheet = answers.printed(model.class_names, request.over_time)
+        return contextlib.nullcontext(sheet)
+    trained = [run["sha256"] for run in model.description["runs"]]
+    asked = [trained, request.run, request.over_time]
+    return answers.kept(request.out, model.class_names, request.over_time, asked)
+
+
+def _tell(line: str) -> None:
+    tqdm.tqdm.write(text.printable(line), file=sys.stderr)
+
+
+def run(named: Sequence[str]) -> None:
+    """Does what the flags say.
+
+    Args:
+      named: A model, and what to listen to.
+
+    Raises:
+      ValueError: When the command is not understood.
+    """
+    if len(named) < (1 if FLAGS.microphone else 2):
+        raise ValueError(
+            "name a model, and files, folders, tables or '-': "
+            "python -m glam_jax.predict MODEL recording.wav"
+        )
+    request = Request(
+        model=paths.local(named[0], "MODEL"),
+        run=FLAGS.run,
+        out=paths.local(FLAGS.out, "--out") if FLAGS.out else None,
+        over_time=FLAGS.over_time,
+        pictures=paths.local(FLAGS.plot, "--plot") if FLAGS.plot else None,
+    )
+    if FLAGS.microphone or "-" in named[1:]:
+        if len(named) > (1 if FLAGS.microphone else 2):
+            raise ValueError("'-' and --microphone are listened to alone")
+        if FLAGS.microphone:
+            listen(request, "microphone", from_microphone())
+        else:
+            listen(request, "stdin", from_input())
+    else:
+        predict(request, named[1:])
+
+
+def main(argv: list[str]) -> None:
+    command.run(lambda: run(argv[1:]))
+
+
+if __name__ == "__main__":
+    define_flags()
+    app.run(main, flags_parser=command.parse)

@@ -1,0 +1,75 @@
+"""What a user names to listen to, files, folders or tables -> recordings."""
+
+import collections
+import dataclasses
+import os
+import pathlib
+from collections.abc import Sequence
+
+from data_prep import corpora
+
+
+@dataclasses.dataclass(frozen=True)
+class Recording:
+    """A file of sound, or a part of one.
+
+    Attributes:
+      name: How answers call it: the path as it was given.
+      path: The file.
+      start: Where it begins in the file, in seconds.
+      end: Where it ends, None for the file's end.
+    """
+
+    name: str
+    path: pathlib.Path
+    start: float = 0.0
+    end: float | None = None
+
+
+def find(paths: Sequence[str]) -> tuple[list[Recording], list[str]]:
+    """Looks for sound.
+
+    Args:
+      paths: Files, and folders, in which everything that is named as sound is taken.
+
+    Returns:
+      The recordings in the order of the paths, each once, and sentences on what was
+      passed over.
+
+    Raises:
+      ValueError: When there is no such file or folder, or no sound in a folder.
+    """
+    found: dict[pathlib.Path, Recording] = {}
+    notes = []
+    for path in map(pathlib.Path, paths):
+        if path.is_dir():
+            sounds, others = _below(path)
+            if not sounds:
+                raise ValueError(
+                    f"{path.absolute()} holds no sound ({', '.join(corpora.SOUND)})"
+                )
+            if others:
+                kinds = ", ".join(f"{n} {kind}" for kind, n in others.most_common())
+                notes.append(f"{path}: files that are not named as sound: {kinds}")
+        elif path.exists():
+            sounds = [path]
+        else:
+            raise ValueError(f"there is no file or folder {path.absolute()}")
+        for sound in sounds:
+            found.setdefault(sound.resolve(), Recording(str(sound), sound))
+    return list(found.values()), notes
+
+
+def _below(folder: pathlib.Path) -> tuple[list[pathlib.Path], collections.Counter]:
+    """Sound files below a folder, sorted, and how many others end how."""
+    sounds: list[pathlib.Path] = []
+    others: collections.Counter[str] = collections.Counter()
+    for root, folders, names in os.walk(folder):
+        folders.sort()
+        for name in sorted(names):
+            path = pathlib.Path(root, name)
+            if path.suffix.lower() in corpora.SOUND and not name.startswith("._"):
+                sounds.append(path)
+            elif not name.startswith("."):
+                others[path.suffix.lower() or "without a suffix"] += 1
+    return sounds, others

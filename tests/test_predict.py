@@ -1,0 +1,171 @@
+"""Emotions of recordings by a command: lines, what cannot be used, live sound."""
+
+import contextlib
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+import soundfile
+from helpers import run_command
+
+import glam_jax
+from data_prep.text import read_csv
+from glam_jax import answers, predict
+
+
+@pytest.fixture(scope="module")
+def sounds(tmp_path_factory):
+    """Three recordings in two folders, and what is none."""
+    folder = tmp_path_factory.mktemp("sounds")
+    (folder / "below").mkdir()
+    random = np.random.default_rng(0)
+    for name, samples in [("a.wav", 20000), ("below/b.flac", 30000), ("c.wav", 4000)]:
+        soundfile.write(folder / name, random.normal(0, 0.1, samples), 16000)
+    (folder / "notes.txt").write_text("no sound")
+    return folder
+
+
+def request(finished, **changes):
+    asked = {"run": "0", "out": None, "over_time": False, "pictures": None}
+    return predict.Request(model=finished.folder, **asked | changes)
+
+
+def test_each_recording_of_a_folder_is_answered_as_by_the_model(
+    finished, sounds, tmp_path, capsys
+):
+    out = tmp_path / "predictions.csv"
+    predict.predict(request(finished, out=out), [str(sounds)])
+    header, rows = read_csv(out)
+    model = glam_jax.load(finished.folder)
+    assert header == ["file", "emotion", *model.class_names, "seconds"]
+    assert [row[0] for row in rows] == [
+        str(sounds / name) for name in ("a.wav", "c.wav", "below/b.flac")
+    ]
+    for file, emotion, *probabilities, seconds in rows:
+        wave, rate = soundfile.read(file)
+        expected = model.probabilities(wave, rate)
+        np.testing.assert_allclose(np.array(probabilities, float), expected, atol=2e-6)
+        assert emotion == model.class_names[expected.argmax()]
+        assert float(seconds) == pytest.approx(len(wave) / rate, abs=1e-3)
+    assert "not named as sound: 1 .txt" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
+
+
+def test_what_cannot_be_used_is_listed_and_the_rest_answered(
+    finished, sounds, tmp_path
+):
+    folder = shutil.copytree(sounds, tmp_path / "sounds")
+    soundfile.write(folder / "b.wav", np.zeros(9000), 16000)
+    (folder / "d.wav").write_bytes(b"RIFF")
+    finished_command = run_command(
+        "glam_jax.predict", str(finished.folder), str(folder), "--over_time"
+    )
+    assert finished_command.returncode == 1
+    lines = finished_command.stderr.splitlines()
+    assert "2 of 5 recordings cannot be used:" in lines
+    assert any("b.wav: is silent" in line for line in lines)
+    assert "Traceback" not in finished_command.stderr
+    header, *rows = finished_command.stdout.splitlines()
+    assert header.startswith("file,start,end,emotion,")
+    cells = [row.split(",")[:3] for row in rows]
+    assert [cell[1:] for cell in cells if cell[0].endswith("a.wav")] == [
+        ["0.000", "0.500"],
+        ["0.500", "1.000"],
+    ]
+
+
+def test_an_interrupted_file_is_gone_on_with(finished, sounds, tmp_path, monkeypatch):
+    whole, out = tmp_path / "whole.jsonl", tmp_path / "out.jsonl"
+    predict.predict(request(finished, out=whole), [str(sounds)])
+    answered = []
+
+    def kill_after_two(sheet, name, *told, add=answers.Sheet.add):
+        if len(answered) == 2:
+            raise KeyboardInterrupt
+        answered.append(name)
+        add(sheet, name, *told)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(answers.Sheet, "add", kill_after_two)
+        predict.predict(request(finished, out=out), [str(sounds)])
+    with out.open("a") as file:
+        file.write("half a li")  # as a kill leaves it
+    predict.predict(request(finished, out=out), [str(sounds)])
+    assert out.read_bytes() == whole.read_bytes()
+    rows = [json.loads(line) for line in out.read_text().splitlines()]
+    assert list(rows[0]) == ["file", "emotion", "probabilities", "seconds"]
+    with pytest.raises(ValueError, match=r"whole\.jsonl is there already"):
+        predict.predict(request(finished, out=whole), [str(sounds)])
+
+
+def test_another_question_begins_the_file_anew(tmp_path):
+    path = tmp_path / "out.csv"
+    for asked, done in [("one", set()), ("one", {"1"}), ("other", set())]:
+        with (
+            contextlib.suppress(KeyboardInterrupt),
+            answers.kept(path, ("sad", "glad"), False, asked) as sheet,
+        ):
+            assert sheet.done == done
+            sheet.add("1", [(0, 1)], np.array([[0.25, 0.75]]))
+            raise KeyboardInterrupt
+    assert path.read_text() == (
+        "file,emotion,sad,glad,seconds\n1,glad,0.250000,0.750000,1.000\n"
+    )
+
+
+def test_two_commands_do_not_write_one_file(tmp_path):
+    path = tmp_path / "out.csv"
+    with (
+        answers.kept(path, ("sad",), False, 1),
+        pytest.raises(ValueError, match="is being written by another command"),
+        answers.kept(path, ("sad",), False, 1),
+    ):
+        pass
+
+
+def test_live_sound_has_a_line_for_each_segment_and_one_for_the_whole(
+    finished, sounds, capsys
+):
+    wave, _ = soundfile.read(sounds / "a.wav", dtype="int16")
+    data = wave.tobytes()
+    blocks = [data[start : start + 4001] for start in range(0, len(data), 4001)]
+    predict.listen(request(finished), "stdin", blocks)
+    rows = [line.split(",") for line in capsys.readouterr().out.splitlines()]
+    model = glam_jax.load(finished.folder)
+    times, probabilities = model.over_time(wave)
+    told = np.array([row[1:3] + row[4:] for row in rows[1:]], float)
+    np.testing.assert_allclose(told[:-1, :2], times, atol=1e-3)
+    np.testing.assert_allclose(told[:-1, 2:], probabilities, atol=1e-5)
+    np.testing.assert_allclose(told[-1, :2], [0, 1.25])
+    np.testing.assert_allclose(told[-1, 2:], model.probabilities(wave), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"RIFF....WAVE", "is a sound file, and no raw samples"),
+        (b"", "holds no samples"),
+        (bytes(32000), "is silent"),
+    ],
+)
+def test_live_sound_that_is_none_is_refused(finished, data, message):
+    with pytest.raises(ValueError, match=message):
+        predict.listen(request(finished), "stdin", [data] if data else [])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere.wav"], "there is no file or folder .*nowhere.wav"),
+        (["tests/data_prep"], "tests/data_prep holds no sound"),
+        (["README.md", "--out=x.txt"], "must end with .csv or .jsonl"),
+        (["--run=3", "tests/data/emodb/wav"], "holds no trained model"),
+    ],
+)
+def test_what_is_wrong_is_told_in_a_line(arguments, message):
+    finished = run_command("glam_jax.predict", "tests", *arguments)
+    assert finished.returncode == 1
+    (line,) = finished.stderr.splitlines()
+    assert re.search(f"^error: .*{message}", line)
