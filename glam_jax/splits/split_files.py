@@ -33,6 +33,11 @@ def digest(written: str) -> str:
     return hashlib.sha256(written.encode()).hexdigest()
 
 
+def file_digest(path: str) -> str:
+    """The SHA-256 of a split file that was given; '' where none was."""
+    return hashlib.sha256(pathlib.Path(path).read_bytes()).hexdigest() if path else ""
+
+
 def read(path: pathlib.Path, ids: np.ndarray) -> dict[str, Split]:
     """Reads a split file; utterances that it does not name are not used.
 
