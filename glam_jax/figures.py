@@ -89,14 +89,16 @@ def save(figure: figure_lib.Figure, path: pathlib.Path) -> None:
 def confusion(trainings: Sequence[Training]) -> figure_lib.Figure:
     """Confusion matrices: percent of the true class, and counts over all runs."""
     names = [text.printable(name) for name in trainings[0].report["classes"]]
-    panels = _Panels(trainings, 0.8, "% of the true class (and utterances)")
-    cell = POINTS * (panels.width - 0.9) / len(names)  # points
-    for axes, training in zip(panels.axes, trainings, strict=True):
-        matrix = np.array(training.report["confusion_matrix"])
+    matrices = [np.array(training.report["confusion_matrix"]) for training in trainings]
+    cell = POINTS * (_width(len(trainings)) - 0.9) / len(names)  # points
+    digits = max(len(str(matrix.max())) for matrix in matrices)
+    with_counts = LETTER * (digits + 2) < cell
+    decimals = int(with_counts and cell > LETTER * 5)
+    what = "% of the true class" + with_counts * " (and utterances)"
+    panels = _Panels(trainings, 0.8, what)
+    for axes, training, matrix in zip(panels.axes, trainings, matrices, strict=True):
         percent = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
         axes.imshow(percent, cmap="Blues", vmin=0, vmax=100, aspect="auto")
-        with_counts = LETTER * (len(str(matrix.max())) + 2) < cell
-        decimals = 1 if with_counts and cell > LETTER * 5 else 0
         for i, j in np.ndindex(matrix.shape):
             count = f"\n({matrix[i, j]})" if with_counts else ""
             axes.text(
@@ -345,9 +347,9 @@ class _Panels:
           below: The height of the smaller panels for that of a panel.
         """
         count = len(trainings)
-        self._columns = {1: 1, 2: 2, 3: 3, 4: 2, 5: 3, 6: 3}.get(count, 4)
+        self._columns = _columns(count)
         rows = -(-count // self._columns)
-        self.width = (COLUMN if count == 1 else PAGE) / self._columns
+        self.width = _width(count)
         height = self.width * shape * (1 + below) + 0.4
         self.figure = _figure(trainings, rows * height + 0.4, what)
         ratios = (1, below) if below else (1,)
@@ -384,6 +386,16 @@ class _Panels:
                 axes.set_ylabel(y)
             else:
                 axes.tick_params(labelleft=False)
+
+
+def _columns(count: int) -> int:
+    """How many of some panels stand beside each other."""
+    return {1: 1, 2: 2, 3: 3, 4: 2, 5: 3, 6: 3}.get(count, 4)
+
+
+def _width(count: int) -> float:
+    """The width of each of some panels, with its labels, in inches."""
+    return (COLUMN if count == 1 else PAGE) / _columns(count)
 
 
 def _figure(
