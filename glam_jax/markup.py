@@ -11,11 +11,11 @@ from data_prep import text
 
 Line = dict[str, str]  # cells by column
 
-# What a numeric cell may be: 3, 82.00, 82.00 ± 2.00, +1.50 [-0.10, +3.10], 4.5e-05.
-_NUMBER = r"[+-]?\d+(?:\.\d+)?(?:e-\d+)?"
+# What a numeric cell may be: 3, 82.00, 82.00 ± 2.00, +1.50 [-0.10, +3.10], <0.0001.
+_NUMBER = r"[+<-]?\d+(?:\.\d+)?"
 _NUMERIC = re.compile(rf"{_NUMBER}(?: ± {_NUMBER}| \[{_NUMBER}, {_NUMBER}\])?")
 # A number up to its decimal point, and what follows up to the next number.
-_PIECE = re.compile(r"([+-]?\d+)((?:\.\d+)?(?:e-\d+)?[^\d+-]*)")
+_PIECE = re.compile(r"([+<-]?\d+)((?:\.\d+)?[^\d+-]*)")
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -43,7 +43,7 @@ class Bold(str):
 
 def markdown_text(words: str) -> str:
     """A text in Markdown, in one line and as it is."""
-    return re.sub(r"([\\|<*`\[])", r"\\\1", text.printable(words))
+    return re.sub(r"([\\|<*`])", r"\\\1", text.printable(words))
 
 
 def markdown(lines: Sequence[Line]) -> str:
@@ -92,6 +92,8 @@ def latex(lines: Sequence[Line], caption: str, label: str) -> str:
     """
     columns = [_Column(title, [line[title] for line in lines]) for title in lines[0]]
     columns[0].as_text()
+    letters = sum(2 + max(map(len, (c.title, *c.plain))) for c in columns)
+    size = r"\footnotesize" if letters < 125 else r"\scriptsize"
     body = [
         " & ".join(column.cells[k] for column in columns) + r" \\"
         for k in range(len(lines))
@@ -99,7 +101,7 @@ def latex(lines: Sequence[Line], caption: str, label: str) -> str:
     return "\n".join(
         [
             r"\begin{table*}",
-            r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+            rf"\centering{size}\setlength{{\tabcolsep}}{{3pt}}",
             rf"\caption{{{latex_text(caption)}}}",
             rf"\label{{{label}}}",
             rf"\begin{{tabular}}{{@{{}}{''.join(c.spec for c in columns)}@{{}}}}",
@@ -119,6 +121,7 @@ class _Column:
 
     Attributes:
       title: Its title.
+      plain: The cells as they were given.
       group: What the titles of several columns have in common, '' for nothing.
       spec: Its part of the tabular's specification.
       width: How many columns of the tabular it takes.
@@ -127,7 +130,7 @@ class _Column:
 
     def __init__(self, title: str, cells: Sequence[str]):
         self.title, _, self.group = title.partition(", ")
-        self._plain = cells
+        self.plain = cells
         self.as_text()
         if all(_NUMERIC.fullmatch(cell) for cell in cells if cell):
             self._as_numbers()
@@ -135,12 +138,12 @@ class _Column:
     def as_text(self) -> None:
         """Makes it a column of text, on the left."""
         self.spec, self.width = "l", 1
-        self.cells = [_bold(cell, latex_text(cell)) for cell in self._plain]
+        self.cells = [latex_text(cell) for cell in self.plain]
 
     def _as_numbers(self) -> None:
         split = [
             [part for piece in _PIECE.findall(cell) for part in piece]
-            for cell in self._plain
+            for cell in self.plain
         ]
         self.width = max(map(len, split))
         rows = [row + [""] * (self.width - len(row)) for row in split]
@@ -148,19 +151,21 @@ class _Column:
             self.width -= 1
         self.spec = "@{}".join(("r", "l")[k % 2] for k in range(self.width))
         self.cells = [
-            " & ".join(_bold(cell, _latex_number(part)) for part in row[: self.width])
-            for cell, row in zip(self._plain, rows, strict=True)
+            " & ".join(_latex_numbers(row[: self.width], isinstance(cell, Bold)))
+            for cell, row in zip(self.plain, rows, strict=True)
         ]
 
 
-def _bold(cell: str, written: str) -> str:
-    return rf"\textbf{{{written}}}" if isinstance(cell, Bold) and written else written
-
-
-def _latex_number(part: str) -> str:
-    part = re.sub(r"^([+-])", r"$\1$", part)
-    part = re.sub(r"e-0*(\d+)", r"$\\cdot10^{-\1}$", part)
-    return part.replace(" ± ", r" $\pm$ ").replace(" ", "~")
+def _latex_numbers(parts: Sequence[str], bold: bool) -> list[str]:
+    """The parts of a numeric cell; its first number in bold or not."""
+    written = []
+    for number, part in enumerate(parts):
+        rest = part.lstrip("+<-.0123456789")
+        digits = re.sub(r"^([+<-])", r"$\1$", part.removesuffix(rest))
+        if bold and number < 2 and digits:
+            digits = rf"\textbf{{{digits}}}"
+        written.append(digits + rest.replace("±", r"$\pm$").replace(" ", "~"))
+    return written
 
 
 def _latex_head(columns: Sequence[_Column]) -> list[str]:

@@ -320,10 +320,14 @@ def pair_lines(pairs: Sequence[dict[str, Any]], over: str) -> list[markup.Line]:
             line[title] += f" ± {pair['high'] - pair['mean']:.2f}"
         elif pair["low"] is not None:
             line[title] += f" [{pair['low']:+.2f}, {pair['high']:+.2f}]"
-        line[f"p ({metrics.TITLES[pair['measure']]}){late}"] = (
-            "" if pair["p"] is None else f"{pair['p']:.2g}"
-        )
+        line[f"p ({metrics.TITLES[pair['measure']]}){late}"] = _p(pair["p"])
     return list(lines.values())
+
+
+def _p(p: float | None) -> str:
+    if p is None:
+        return ""
+    return f"{p:.2g}" if p >= 1e-4 else "<0.0001"
 
 
 def not_compared(part: Sequence[results.Training]) -> list[str]:
