@@ -6,6 +6,7 @@ or a line style says too.
 """
 
 import functools
+import logging
 import os
 import pathlib
 import textwrap
@@ -47,6 +48,7 @@ STYLE = {
     "text.parse_math": False,  # a $ in a name is a dollar
 }
 _styled = matplotlib.rc_context(STYLE)
+logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells all it leaves out
 
 
 def write(folder: pathlib.Path, trainings: Sequence[Training]) -> None:
