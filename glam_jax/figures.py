@@ -6,7 +6,6 @@ or a line style says too.
 """
 
 import functools
-import logging
 import os
 import pathlib
 import textwrap
@@ -48,7 +47,6 @@ STYLE = {
     "text.parse_math": False,  # a $ in a name is a dollar
 }
 _styled = matplotlib.rc_context(STYLE)
-logging.getLogger("fontTools").setLevel(logging.WARNING)  # it tells all it leaves out
 
 
 def write(folder: pathlib.Path, trainings: Sequence[Training]) -> None:

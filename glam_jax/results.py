@@ -177,7 +177,7 @@ def subject(report: dict[str, Any]) -> str:
     if file := report["splits"]["file"]:
         digest = report["splits"]["file_sha256"][:8]
         words += f", split file {pathlib.PurePath(file).name} ({digest})"
-    return words
+    return text.printable(words)
 
 
 def utterances(counts: dict[str, Any]) -> str:

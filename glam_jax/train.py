@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
 
-from data_prep import claims, paths, signals
+from data_prep import claims, paths, signals, text
 from data_prep.signals import Preempted
 from glam_jax import (
     checkpoint,
@@ -138,7 +138,7 @@ def tell_splits(
     warnings = gaps.find(named, dataset.labels, dataset.class_names)
     print(leakage.describe(both_sides))
     for warning in warnings:
-        print(f"warning: {warning}")
+        print(f"warning: {text.printable(warning)}")
     return {
         "utterances": utterances,
         "both_sides": both_sides,
