@@ -29,6 +29,8 @@ class Dataset:
       ids: (utterances,) str.
       groups: What each utterance belongs to.
       class_names: The names of the classes, by label.
+      too_short: How many utterances of these classes the protocol leaves out, since
+        they are shorter than a segment.
     """
 
     features: "Features"
@@ -39,6 +41,7 @@ class Dataset:
     ids: np.ndarray
     groups: splits.Groups
     class_names: tuple[str, ...]
+    too_short: int = 0
 
     def training_segments(self, utterances: np.ndarray) -> np.ndarray:
         """(n,) int32 sorted indices of the segments that train, of some utterances."""
@@ -170,7 +173,7 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
     cuts = [
         _labelled_records(config, data_set, label_of) for data_set in data_sets(config)
     ]
-    (found, feature_shape), *_ = cuts
+    (found, feature_shape, too_short), *_ = cuts
     text = {
         key: np.array([record.fields[key].decode() for record in found], dtype=str)
         for key in ("id", "emotion", *GROUPS)
@@ -180,17 +183,17 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
     folders = [data_set.folder(config.data_dir) for data_set in data_sets(config)]
     if absent := [names[i] for i in range(len(names)) if i not in labels]:
         raise ValueError(f"{folders[0]} has no utterance of class {', '.join(absent)}")
-    ids = [[record.fields["id"] for record in cut] for cut, _ in cuts]
+    ids = [[record.fields["id"] for record in cut] for cut, *_ in cuts]
     if ids[-1] != ids[0]:
         raise ValueError(
             f"{folders[0]} and {folders[-1]} hold different utterances; delete them "
             "and prepare them again"
         )
-    counts = np.array([[record.segments for record in cut] for cut, _ in cuts])
+    counts = np.array([[record.segments for record in cut] for cut, *_ in cuts])
     first, total = counts[0].sum(), counts.sum()
     return Dataset(
         features=Features(
-            [(record.source, record.place) for cut, _ in cuts for record in cut],
+            [(record.source, record.place) for cut, *_ in cuts for record in cut],
             counts.ravel(),
             feature_shape,
         ),
@@ -203,6 +206,7 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
         ids=text["id"],
         groups=splits.Groups(**{key: text[key] for key in GROUPS}),
         class_names=names,
+        too_short=too_short,
     )
 
 
@@ -210,17 +214,17 @@ def _labelled_records(
     config: ml_collections.ConfigDict,
     data_set: records.DataSet,
     label_of: dict[str, int],
-) -> tuple[list[records.Record], tuple[int, int]]:
-    """The records that the protocol uses, sorted by id, and a segment's shape."""
+) -> tuple[list[records.Record], tuple[int, int], int]:
+    """The records that the protocol uses, sorted by id, and a segment's shape.
+
+    And the number of those that it leaves out since they are shorter than a segment.
+    """
     found, shape = records.read(data_set, config.data_dir, config.tfds_splits)
     keeps_short = splits.protocol(config.protocol).keeps_short
-    used = [
-        record
-        for record in found
-        if record.fields["emotion"].decode() in label_of
-        and (keeps_short or not record.fields["padded"])
-    ]
-    return sorted(used, key=lambda record: record.fields["id"]), shape
+    labelled = [r for r in found if r.fields["emotion"].decode() in label_of]
+    used = [r for r in labelled if keeps_short or not r.fields["padded"]]
+    too_short = len(labelled) - len(used)
+    return sorted(used, key=lambda record: record.fields["id"]), shape, too_short
 
 
 def not_prepared(commands: list[str], data_dir: str) -> str:

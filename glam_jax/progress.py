@@ -4,6 +4,7 @@ import pathlib
 import time
 from collections.abc import Sequence
 
+from data_prep import text
 from glam_jax import metrics, runs
 
 try:
@@ -32,7 +33,7 @@ class Progress:
         print(
             f"run {_range(numbers)} of {len(self._all_runs)} (seed "
             + _range([run.seed for run in group])
-            + (f", fold {folds}" if folds else "")
+            + (f", fold {text.printable(folds)}" if folds else "")
             + f"): {_range([len(run.split.train) for run in group])} utterances "
             f"({_range([len(run.train_segments) for run in group])} segments) train, "
             f"{_range([len(run.split.test) for run in group])} test"

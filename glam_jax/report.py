@@ -2,21 +2,33 @@
 
 import json
 import pathlib
+from collections.abc import Mapping
+from typing import Any
 
+import ml_collections
 import numpy as np
 
-from glam_jax import metrics, results, splits, tables, workdir
+from configs import base
+from glam_jax import markup, metrics, results, splits, tables, workdir
 from glam_jax.splits import labels, leakage
 
 MARKDOWN = "report.md"
-# The fields of a config that report.md tells.
+# The fields of a config that make a recipe; report.md tells them.
 RECIPE = (
+    "features",
+    "segment",
+    "hop",
+    "test_hop",
+    "pad_mode",
     "batch_size",
     "num_epochs",
     "optimizer",
+    "momentum",
     "learning_rate",
     "schedule",
     "learning_rate_decay",
+    "decay_epochs",
+    "warmup_epochs",
     "weight_decay",
     "mixup_alpha",
     "class_weights",
@@ -31,8 +43,9 @@ def write(folder: pathlib.Path, splits_used: dict) -> dict:
     Args:
       folder: The folder of the training.
       splits_used: What report.json says of the splits: 'file' (a split file that was
-        given), 'sha256' of splits.csv, 'both_sides' (see `leakage.measure`) and
-        'warnings' (see `gaps.find`).
+        given) and its 'file_sha256', 'sha256' of splits.csv, 'utterances' (see
+        `runs.utterances`), 'both_sides' (see `leakage.measure`) and 'warnings' (see
+        `gaps.find`).
 
     Returns:
       What report.json holds.
@@ -42,7 +55,8 @@ def write(folder: pathlib.Path, splits_used: dict) -> dict:
     outputs = workdir.Workdir(folder, tuple(class_names))
     report = summarise(config, outputs, class_names) | {
         "splits": splits_used,
-        "recipe": {field: config[field] for field in RECIPE},
+        "recipe": recipe(config),
+        "recipe_of_model": recipe(base.get_config(f"model={config['model']}")),
         "features": outputs.model["features"],
         "provenance": outputs.model["provenance"],
     }
@@ -102,16 +116,29 @@ def summarise(config: dict, outputs: workdir.Workdir, class_names: list[str]) ->
     }
 
 
+def recipe(config: ml_collections.ConfigDict | Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of a config that make its recipe, without those of no effect."""
+    without = set()
+    if config["optimizer"] != "sgd":
+        without.add("momentum")
+    if config["schedule"] != "step":
+        without.add("decay_epochs")
+    if config["schedule"] == "cosine":
+        without.add("learning_rate_decay")
+    return {field: config[field] for field in RECIPE if field not in without}
+
+
 def _selections(protocol: splits.Protocol) -> dict[str, str]:
     return {"selected": protocol.selection, "last": "last", "best_on_test": "test"}
 
 
 def title(report: dict) -> str:
-    """One line that names the training."""
+    """One line that names the training: model, data, what was used, and how long."""
     count = len(report["runs"])
     return (
         f"{report['model']} on {results.subject(report)}, {count} "
-        f"run{'s' if count > 1 else ''} of {report['num_epochs']} epochs"
+        f"run{'s' if count > 1 else ''} of {report['num_epochs']} epochs; "
+        f"{results.utterances(report['splits']['utterances'])}"
     )
 
 
@@ -122,9 +149,9 @@ def table(report: dict) -> str:
     """
     lines = []
     for name, selection in _selections(splits.protocol(report["protocol"])).items():
-        description = tables.SELECTIONS[selection]
+        description = results.SELECTIONS[selection]
         if name == "selected":
-            description = f"**reported: {description}**"
+            description = markup.Bold(f"reported: {description}")
         elif selection == report["selection"]:
             continue
         summary = report["summary"][name]
@@ -135,7 +162,7 @@ def table(report: dict) -> str:
             if of_measure["ci95"] is not None:
                 line[metrics.TITLES[measure]] += f" (± {of_measure['ci95']:.2f})"
         lines.append(line | {"n": str(summary["wa"]["n"])})
-    return tables.render(lines)
+    return markup.markdown(lines)
 
 
 def markdown(report: dict) -> str:
@@ -161,7 +188,12 @@ def markdown(report: dict) -> str:
         for run in report["runs"]
     ]
     blocks = [
-        f"# {title(report)}",
+        f"# {markup.markdown_text(title(report))}",
+        markup.markdown_text(
+            f"Features: {_features(report)}. Recipe: {_recipe(report)}. Made with "
+            f"glam_jax {report['provenance']['versions']['glam_jax']} on "
+            f"{report['provenance']['devices']}."
+        ),
         "In percent: mean ± standard deviation over the n runs (± half the 95 % "
         "interval of the mean, which allows for runs that share data: Nadeau & Bengio "
         "2003).",
@@ -170,37 +202,33 @@ def markdown(report: dict) -> str:
         f"calibration error {report['calibration_error']:.2f} %.",
         f"Splits: {leakage.describe(report['splits']['both_sides'])}; SHA-256 of "
         f"splits.csv {report['splits']['sha256']}.",
-        *[f"**Warning: {warning}.**" for warning in report["splits"]["warnings"]],
+        *[
+            f"**Warning: {markup.markdown_text(warning)}.**"
+            for warning in report["splits"]["warnings"]
+        ],
         "## Confusion matrix",
         "Utterances of all runs; a row is a true class, a column a prediction.",
-        tables.render(confusion),
+        markup.markdown(confusion),
         "## Runs",
-        tables.render(runs),
+        markup.markdown(runs),
         "## How it was made",
-        tables.render([{"": key, "value": value} for key, value in origin(report)]),
+        markup.markdown([{"": key, "value": value} for key, value in origin(report)]),
     ]
     return "\n\n".join(blocks) + "\n"
 
 
 def origin(report: dict) -> list[tuple[str, str]]:
     """What a result needs to be told with: data, splits, recipe, versions, machine."""
-    made, used = report["provenance"], report["runs"]
-    trained = sorted({run["train_utterances"] for run in used})
-    tested = sorted({run["test_utterances"] for run in used})
-    seen = report["features"]
+    made, used = report["provenance"], report["splits"]
+    file = f"{used['file']}, SHA-256 {used['file_sha256']}" if used["file"] else "none"
     return [
         ("data", results.subject(report)),
         ("data digest", made["data_digest"]),
-        ("training utterances of a run", " to ".join(map(str, _ends(trained)))),
-        ("test utterances of a run", " to ".join(map(str, _ends(tested)))),
-        ("split file", report["splits"]["file"] or "none"),
-        (
-            "features",
-            f"{seen['kind']} {seen['shape'][0]} x {seen['shape'][1]} of segments of "
-            f"{seen['segment']} samples, every {seen['hop']} in tests, "
-            f"{seen['pad_mode']}",
-        ),
-        ("recipe", ", ".join(f"{k} {v}" for k, v in report["recipe"].items())),
+        ("utterances of a run", results.utterances(used["utterances"])),
+        ("split file", file),
+        ("features", _features(report)),
+        ("recipe", _recipe(report)),
+        ("dtype", report["recipe"]["dtype"]),
         ("versions", ", ".join(f"{k} {v}" for k, v in made["versions"].items())),
         ("devices", made["devices"]),
         ("commit", made["commit"] or "not a checkout"),
@@ -209,8 +237,32 @@ def origin(report: dict) -> list[tuple[str, str]]:
     ]
 
 
-def _ends(values: list[int]) -> list[int]:
-    return values[:: max(len(values) - 1, 1)]
+def _features(report: dict) -> str:
+    seen = report["features"]
+    return (
+        f"{seen['kind']} {seen['shape'][0]} x {seen['shape'][1]} of segments of "
+        f"{seen['segment']} samples, every {report['recipe']['hop']} in training and "
+        f"{seen['hop']} in tests, {seen['pad_mode']}"
+    )
+
+
+def _recipe(report: dict) -> str:
+    """The recipe in one line, with what differs from the one published for the model.
+
+    The features, which are part of it, are told only where they differ.
+    """
+    ours, own = report["recipe"], report["recipe_of_model"]
+    told = RECIPE[RECIPE.index("batch_size") : RECIPE.index("dtype")]
+    line = ", ".join(f"{key} {ours[key]}" for key in told if key in ours)
+    whose = "GLAM" if ":" in report["model"] else report["model"]
+    differences = [
+        f"{key} {ours[key]} (not {own.get(key, 'used')})"
+        for key in ours
+        if ours[key] != own.get(key)
+    ]
+    if not differences:
+        return f"{line}: the recipe of {whose}"
+    return f"{line}; it differs from the recipe of {whose} in {', '.join(differences)}"
 
 
 def save_embedding(

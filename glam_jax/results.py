@@ -15,6 +15,12 @@ from data_prep import text
 REPORT = "report.json"  # written last: a folder that has it is finished
 UTTERANCES = "utterances.csv"
 EMBEDDING = "embedding.npz"
+# What an epoch is chosen by, in words.
+SELECTIONS = {
+    "test": "best epoch on the test fold (optimistic)",
+    "validation": "best epoch on the validation utterances",
+    "last": "last epoch",
+}
 DELETE = "give another --workdir, or delete this one to train again"
 
 
@@ -79,14 +85,23 @@ def read(
         with np.load(folder / EMBEDDING) as saved:  # allow_pickle is off
             embedding, embedding_labels = saved["features"], saved["labels"]
     lines = (folder / "metrics.jsonl").read_text().splitlines()
+    runs = np.array([int(row[1]) for row in predictions])
+    labels = np.array([report["classes"].index(row[2]) for row in predictions])
+    if len(embedding) and not np.array_equal(
+        embedding_labels, labels[runs == runs.min()]
+    ):
+        raise ValueError(
+            f"{folder / EMBEDDING} is not of the test utterances of run 0; delete it, "
+            f"and {REPORT}: the command of the training makes both again"
+        )
     return Training(
         name=name or report["model"],
         folder=folder,
         report=report,
         epochs=[json.loads(line) for line in lines],
-        runs=np.array([int(row[1]) for row in predictions]),
+        runs=runs,
         utterances=np.array([row[0] for row in predictions]),
-        labels=np.array([report["classes"].index(row[2]) for row in predictions]),
+        labels=labels,
         probabilities=np.array([row[3:] for row in predictions], float),
         groups={row[0]: dict(zip(header, row, strict=True)) for row in described},
         embedding=embedding,
@@ -117,7 +132,7 @@ def read_report(folder: pathlib.Path) -> dict[str, Any]:
     """Reads report.json.
 
     Raises:
-      ValueError: When there is none.
+      ValueError: When there is none, or it is an earlier version's.
     """
     if not (folder / REPORT).is_file():
         raise ValueError(
@@ -125,7 +140,18 @@ def read_report(folder: pathlib.Path) -> dict[str, Any]:
             "began it goes on with it: python -m glam_jax.main --config=... "
             f"--workdir={folder}"
         )
-    return read_json(folder / REPORT)
+    report = read_json(folder / REPORT)
+    if not is_current(report):
+        raise ValueError(
+            f"{folder / REPORT} was written by an earlier version of glam_jax; the "
+            "command of the training, given again, writes it anew"
+        )
+    return report
+
+
+def is_current(report: dict[str, Any]) -> bool:
+    """Whether a report.json has the fields that this version reads."""
+    return "utterances" in report.get("splits", {})
 
 
 def told_apart(trainings: Sequence[Training]) -> list[Training]:
@@ -140,11 +166,37 @@ def told_apart(trainings: Sequence[Training]) -> list[Training]:
 
 
 def subject(report: dict[str, Any]) -> str:
-    """What was trained on, and how it was split: 'emodb, protocol paper'."""
+    """What was trained on, and how it was split: 'emodb, protocol paper'.
+
+    A split file is named, with the first digits of its SHA-256.
+    """
     corpus = report["corpus"]
     if report["tfds_splits"] != ["train"]:
         corpus += " " + "+".join(report["tfds_splits"])
-    return f"{corpus}, protocol {report['protocol']}"
+    words = f"{corpus}, protocol {report['protocol']}"
+    if file := report["splits"]["file"]:
+        digest = report["splits"]["file_sha256"][:8]
+        words += f", split file {pathlib.PurePath(file).name} ({digest})"
+    return text.printable(words)
+
+
+def utterances(counts: dict[str, Any]) -> str:
+    """'449 of 4481 utterances: 359 train, 90 test', by what `runs.utterances` gives.
+
+    Where runs differ, the fewest and the most of a run are given.
+    """
+    of = f" of {counts['of']}" if counts["used"] < counts["of"] else ""
+    words = {"train": "train", "validation": "validate", "test": "test"}
+    parts = [
+        f"{' to '.join(map(str, dict.fromkeys(counts[part])))} {verb}"
+        for part, verb in words.items()
+        if counts[part][1]
+    ]
+    left_out = f"; {counts['too_short']} shorter than a segment are left out"
+    return (
+        f"{counts['used']}{of} utterances: {', '.join(parts)}"
+        f"{left_out if counts['too_short'] else ''}"
+    )
 
 
 def subjects(trainings: Sequence[Training]) -> str:

@@ -1,6 +1,7 @@
 """The runs of a training: seed, fold, and which segments train and test."""
 
 import dataclasses
+from typing import Any
 
 import ml_collections
 import numpy as np
@@ -122,6 +123,27 @@ def split_table(all_runs: list[Run], dataset: input_pipeline.Dataset) -> str:
     return split_files.to_csv(
         dataset.ids, names(all_runs), [run.split for run in all_runs]
     )
+
+
+def utterances(all_runs: list[Run], dataset: input_pipeline.Dataset) -> dict[str, Any]:
+    """Counts the utterances that are used, for the report.
+
+    Returns:
+      'used': those in any part of any run; 'of': those that the protocol could use;
+      'too_short': those that it leaves out since they are shorter than a segment; and
+      for 'train', 'validation' and 'test' the fewest and the most of a run.
+    """
+    parts = {
+        part: [getattr(run.split, part) for run in all_runs]
+        for part in split_files.PARTS
+    }
+    used = np.unique(np.concatenate([part for runs in parts.values() for part in runs]))
+    return {
+        "used": len(used),
+        "of": len(dataset.labels),
+        "too_short": dataset.too_short,
+        **{name: [min(map(len, p)), max(map(len, p))] for name, p in parts.items()},
+    }
 
 
 def inverse_frequencies(labels: np.ndarray, num_classes: int) -> np.ndarray:

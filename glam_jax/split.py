@@ -57,7 +57,8 @@ def write() -> None:
             if len(getattr(run.split, part))
         ]
         both_sides = leakage.measure([run.split], dataset.groups)
-        print(f"{name}: {', '.join(counts)}; {leakage.describe(both_sides)}")
+        found = ", ".join(counts) + f"; {leakage.describe(both_sides)}"
+        print(f"{text.printable(name)}: {found}")
     print(f"{path}: SHA-256 {split_files.digest(table)}")
 
 

@@ -2,21 +2,14 @@
 
 import itertools
 import pathlib
-from collections.abc import Sequence
+import re
+from collections.abc import Collection, Sequence
 from typing import Any
 
-import tabulate
-
 from data_prep import text
-from glam_jax import comparison, metrics, paper, results
+from glam_jax import comparison, markup, metrics, paper, results
 
-# What an epoch is chosen by, in words.
-SELECTIONS = {
-    "test": "best epoch on the test fold (optimistic)",
-    "validation": "best epoch on the validation utterances",
-    "last": "last epoch",
-}
-
+LEVEL = 0.05  # of significance, of all tests of a table together (Bonferroni)
 
 # The columns of table.csv and of pairs.csv.
 LONG = (
@@ -31,13 +24,6 @@ def mean_sd(summary: dict) -> str:
     if summary["sd"] is None:
         return f"{summary['mean']:.2f}"
     return f"{summary['mean']:.2f} ± {summary['sd']:.2f}"
-
-
-def render(lines: list[dict[str, str]], tablefmt: str = "github") -> str:
-    """Lines of cells by column as a table, in a format of tabulate."""
-    return tabulate.tabulate(
-        lines, headers="keys", tablefmt=tablefmt, disable_numparse=True
-    )
 
 
 def write(
@@ -56,8 +42,8 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     rows = list(itertools.chain.from_iterable(parts))
     texts = {
-        "table.md": as_text(table, parts, "github"),
-        "table.tex": as_text(table, parts, "latex_booktabs"),
+        "table.md": as_markdown(table, parts),
+        "table.tex": as_latex(table, parts),
         "table.csv": _csv(LONG, [line for row in rows for line in long(table, row)]),
         "pairs.csv": _csv(
             PAIRS,
@@ -94,94 +80,156 @@ def _part_columns(training: results.Training) -> dict[str, str]:
     }
 
 
-def as_text(
-    table: str, parts: Sequence[Sequence[results.Training]], tablefmt: str
-) -> str:
-    """All parts of a table, each with its comparisons.
+def as_markdown(table: str, parts: Sequence[Sequence[results.Training]]) -> str:
+    """All parts of a table, each with its comparisons, as Markdown.
 
     Args:
       table: The name of the table, '' for trainings of one's own.
       parts: The trainings of each part.
-      tablefmt: A format of tabulate, 'github' or 'latex_booktabs'.
     """
     blocks = []
     for part in parts:
-        numbers = sorted({training.report["num_epochs"] for training in part})
-        title = f"{table or 'comparison'}: {results.subjects(part)}"
-        title += f", {' or '.join(map(str, numbers))} epochs"
-        others = not_compared(part)
-        note = f"Not compared: {'; '.join(others)}."
-        if tablefmt == "latex_booktabs":
-            captioned = captioned_lines(table, part)
-            blocks += [_latex(f"{title}. {words}", lines) for words, lines in captioned]
-            blocks += [f"% {note}"] if others else []
-        else:
-            blocks.append(f"## {title}")
-            for words, lines in captioned_lines(table, part):
-                blocks += [words, render(lines, tablefmt)]
-            blocks += [note] if others else []
+        blocks.append(f"## {markup.markdown_text(_title(table, part))}")
+        for _, words, lines in captioned_lines(table, part):
+            blocks += [words, markup.markdown(lines)]
+        if note := _note(part):
+            blocks.append(markup.markdown_text(note))
     return "\n\n".join(blocks) + "\n"
+
+
+def as_latex(table: str, parts: Sequence[Sequence[results.Training]]) -> str:
+    """The same as LaTeX, with the paper's figures in lines of their own."""
+    blocks = [r"% \usepackage{booktabs}"]
+    for part in parts:
+        names = [table, *_part_columns(part[0]).values()]
+        for kind, words, lines in captioned_lines(table, part):
+            if kind == "results":
+                lines = _without_empty_columns(_paper_below(lines))
+            label = re.sub("[^a-z0-9]+", "-", "-".join([*names, kind]).lower())
+            caption = f"{_title(table, part)}. {words}"
+            blocks.append(markup.latex(lines, caption, f"tab:{label.strip('-')}"))
+        if note := _note(part):
+            blocks.append(f"% {text.printable(note)}")
+    return "\n\n".join(blocks) + "\n"
+
+
+def _title(table: str, part: Sequence[results.Training]) -> str:
+    numbers = sorted({training.report["num_epochs"] for training in part})
+    return (
+        f"{table or 'comparison'}: {results.subjects(part)}, "
+        f"{' or '.join(map(str, numbers))} epochs"
+    )
+
+
+def _note(part: Sequence[results.Training]) -> str:
+    others = not_compared(part)
+    return f"Not compared: {'; '.join(others)}." if others else ""
+
+
+def _paper_below(lines: list[markup.Line]) -> list[markup.Line]:
+    """The paper's cells of each line as a line below it."""
+    below = []
+    for line in lines:
+        ours = {key: cell for key, cell in line.items() if ": " not in key}
+        below.append(ours)
+        theirs = {key: cell for key, cell in line.items() if ": " in key}
+        if any(theirs.values()):
+            title = next(iter(theirs)).rpartition(": ")[0]
+            cells = {key.rpartition(": ")[2]: cell for key, cell in theirs.items()}
+            below.append(dict.fromkeys(ours, "") | cells | {"row": title})
+    return below
 
 
 def captioned_lines(
     table: str, part: Sequence[results.Training]
-) -> list[tuple[str, list[dict[str, str]]]]:
+) -> list[tuple[str, str, list[markup.Line]]]:
     """The results of a part, and the differences over runs and over speakers.
 
     Returns:
-      For each a caption and its lines, which are cells by column.
+      For each what it is ('results', 'runs' or 'speakers'), a caption and its lines.
     """
-    how = SELECTIONS[part[0].report["selection"]]
-    captioned = [
-        (
-            f"In percent, mean ± sd over n runs; {how}.",
-            _without_empty_columns([result_line(table, row) for row in part]),
-        )
-    ]
+    how = results.SELECTIONS[part[0].report["selection"]]
     pairs = comparison.pairs(part)
+    best = clearly_best(part, pairs)
+    caption = f"In percent, mean ± sd over n runs; {how}."
+    if best:
+        caption += (
+            " Bold: the best WA or UA, where it differs from that of each other row, "
+            f"p < {_level(pairs, 'runs'):.2g} (corrected resampled t-test over runs; "
+            "Bonferroni)."
+        )
+    lines = [result_line(table, row, best) for row in part]
+    captioned = [("results", caption, _without_empty_columns(lines))]
     if lines := pair_lines(pairs, "runs"):
         captioned.append(
             (
+                "runs",
                 "Differences on the same test utterances over n runs, ± half the 95 % "
                 "interval, and p of the corrected resampled t-test (Nadeau & Bengio "
-                f"2003), which allows for runs that share data. {_bonferroni(lines)}",
-                lines,
+                "2003), which allows for runs that share data. "
+                + _bonferroni(pairs, "runs"),
+                _without_empty_columns(lines),
             )
         )
     if lines := pair_lines(pairs, "speakers"):
         captioned.append(
             (
+                "speakers",
                 "Differences over n speakers, none of whom was tested by a model that "
                 "was trained on them: mean of the speakers, its 95 % interval by "
                 f"{comparison.RESAMPLES} bootstraps of speakers, and p of the "
-                f"Wilcoxon signed-rank test. {_bonferroni(lines)}",
-                lines,
+                "Wilcoxon signed-rank test. " + _bonferroni(pairs, "speakers"),
+                _without_empty_columns(lines),
             )
         )
     return captioned
 
 
-def _bonferroni(lines: list[dict[str, str]]) -> str:
-    count = sum(column.startswith("p (") for line in lines for column in line)
-    return f"There are {count} of them: Bonferroni asks for p < {0.05 / count:.2g}."
+def clearly_best(
+    part: Sequence[results.Training], pairs: Sequence[dict[str, Any]]
+) -> set[tuple[str, str, str]]:
+    """The best rows, where each other row is significantly worse.
+
+    That is by the corrected resampled t-test over runs, at a level that Bonferroni
+    divides by all tests of the part. A row that cannot be compared is not worse.
+
+    Args:
+      part: The trainings.
+      pairs: What `comparison.pairs` gives for them.
+
+    Returns:
+      (row, epoch, measure) of each.
+    """
+    found = set()
+    level = _level(pairs, "runs")
+    for epoch, measure in itertools.product(("selected", "last"), comparison.MEASURES):
+        best = max(part, key=lambda t: t.report["summary"][epoch][measure]["mean"])
+        p_values = [
+            pair["p"]
+            for pair in pairs
+            if pair["over"] == "runs"
+            and (pair["epoch"], pair["measure"]) == (epoch, measure)
+            and best.name in (pair["row"], pair["against"])
+        ]
+        clear = [p for p in p_values if p is not None and p < level]
+        if len(clear) == len(part) - 1 > 0:
+            found.add((best.name, epoch, measure))
+    return found
 
 
-def _without_empty_columns(lines: list[dict[str, str]]) -> list[dict[str, str]]:
+def _level(pairs: Sequence[dict[str, Any]], over: str) -> float:
+    return LEVEL / max(1, sum(pair["over"] == over for pair in pairs))
+
+
+def _bonferroni(pairs: Sequence[dict[str, Any]], over: str) -> str:
+    count = sum(pair["over"] == over for pair in pairs)
+    level = _level(pairs, over)
+    return f"There are {count} of them: Bonferroni asks for p < {level:.2g}."
+
+
+def _without_empty_columns(lines: list[markup.Line]) -> list[markup.Line]:
     filled = [column for column in lines[0] if any(line.get(column) for line in lines)]
     return [{column: line.get(column, "") for column in filled} for line in lines]
-
-
-def _latex(caption: str, lines: list[dict[str, str]]) -> str:
-    escaped = caption.replace("%", r"\%").replace("_", r"\_").replace("&", r"\&")
-    escaped = escaped.replace("<", "$<$")
-    return "\n".join(
-        [
-            r"\begin{table}",
-            rf"\caption{{{escaped}}}",
-            render(lines, "latex_booktabs"),
-            r"\end{table}",
-        ]
-    )
 
 
 def published(
@@ -215,17 +263,34 @@ def published(
     return title, ()
 
 
-def result_line(table: str, training: results.Training) -> dict[str, str]:
-    """One line of results by column: the reported epoch, the last one, the paper's."""
+def result_line(
+    table: str,
+    training: results.Training,
+    best: Collection[tuple[str, str, str]] = (),
+) -> markup.Line:
+    """One line of results by column: the reported epoch, the last one, the paper's.
+
+    Args:
+      table: The name of the table, '' for trainings of one's own.
+      training: The training.
+      best: What `clearly_best` gives; it is in bold.
+    """
     report = training.report
+
+    def cell(epoch: str, measure: str) -> str:
+        shown = mean_sd(summary[epoch][measure])
+        tested = "last" if report["selection"] == "last" else epoch
+        is_best = (training.name, tested, measure) in best
+        return markup.Bold(shown) if is_best else shown
+
     line = {"row": training.name, "n": str(len(report["runs"]))}
     summary = report["summary"]
     for measure in metrics.NAMES:
-        line[metrics.TITLES[measure]] = mean_sd(summary["selected"][measure])
+        line[metrics.TITLES[measure]] = cell("selected", measure)
     if report["selection"] != "last":
         for measure in ("wa", "ua"):
             title = f"{metrics.TITLES[measure]}, last epoch"
-            line[title] = mean_sd(summary["last"][measure])
+            line[title] = cell("last", measure)
     title, found = published(table, training)
     for measure, figure in itertools.zip_longest(metrics.NAMES, found):
         cell = mean_sd(figure._asdict()) if figure else ""
@@ -233,7 +298,7 @@ def result_line(table: str, training: results.Training) -> dict[str, str]:
     return line
 
 
-def pair_lines(pairs: Sequence[dict[str, Any]], over: str) -> list[dict[str, str]]:
+def pair_lines(pairs: Sequence[dict[str, Any]], over: str) -> list[markup.Line]:
     """One line for each pair of trainings.
 
     Args:
@@ -242,7 +307,7 @@ def pair_lines(pairs: Sequence[dict[str, Any]], over: str) -> list[dict[str, str
     """
     chosen = [pair for pair in pairs if pair["over"] == over]
     several = len({pair["epoch"] for pair in chosen}) > 1
-    lines: dict[tuple[str, str], dict[str, str]] = {}
+    lines: dict[tuple[str, str], markup.Line] = {}
     for pair in chosen:
         key = pair["row"], pair["against"]
         line = lines.setdefault(
@@ -255,8 +320,14 @@ def pair_lines(pairs: Sequence[dict[str, Any]], over: str) -> list[dict[str, str
             line[title] += f" ± {pair['high'] - pair['mean']:.2f}"
         elif pair["low"] is not None:
             line[title] += f" [{pair['low']:+.2f}, {pair['high']:+.2f}]"
-        line[f"p ({title})"] = "" if pair["p"] is None else f"{pair['p']:.2g}"
+        line[f"p ({metrics.TITLES[pair['measure']]}){late}"] = _p(pair["p"])
     return list(lines.values())
+
+
+def _p(p: float | None) -> str:
+    if p is None:
+        return ""
+    return f"{p:.2g}" if p >= 1e-4 else "<0.0001"
 
 
 def not_compared(part: Sequence[results.Training]) -> list[str]:

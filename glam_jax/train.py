@@ -11,7 +11,7 @@ import ml_collections
 import numpy as np
 import orbax.checkpoint as ocp
 
-from data_prep import claims, paths, signals
+from data_prep import claims, paths, signals, text
 from data_prep.signals import Preempted
 from glam_jax import (
     checkpoint,
@@ -98,6 +98,7 @@ def _train_and_evaluate(
     parallel.wait_for_all("files are read")
     splits_used = tell_splits(all_runs, dataset) | {
         "file": config.split_file,
+        "file_sha256": split_files.file_digest(config.split_file),
         "sha256": split_files.digest(split_table),
     }
     program = compile_and_tell(config, dataset, all_runs)
@@ -124,19 +125,25 @@ def _train_and_evaluate(
 def tell_splits(
     all_runs: list[runs_lib.Run], dataset: input_pipeline.Dataset
 ) -> dict[str, Any]:
-    """Prints what stands on both sides of the splits, and classes that lack a side.
+    """Prints what is used, what is on both sides, and classes that lack a side.
 
     Returns:
-      The same for the report: 'both_sides' and 'warnings'.
+      The same for the report: 'utterances', 'both_sides' and 'warnings'.
     """
+    utterances = runs_lib.utterances(all_runs, dataset)
+    print(results.utterances(utterances))
     by_run = zip(runs_lib.names(all_runs), all_runs, strict=True)
     named = {name: run.split for name, run in by_run}
     both_sides = leakage.measure(list(named.values()), dataset.groups)
     warnings = gaps.find(named, dataset.labels, dataset.class_names)
     print(leakage.describe(both_sides))
     for warning in warnings:
-        print(f"warning: {warning}")
-    return {"both_sides": both_sides, "warnings": warnings}
+        print(f"warning: {text.printable(warning)}")
+    return {
+        "utterances": utterances,
+        "both_sides": both_sides,
+        "warnings": warnings,
+    }
 
 
 def compile_and_tell(
@@ -147,8 +154,8 @@ def compile_and_tell(
     """Compiles the training, and prints what it works on and how long that took."""
     count, *shape = dataset.features.shape
     print(
-        f"{len(dataset.labels)} utterances, {count} segments of {shape[0]} x {shape[1]}"
-        f" from {input_pipeline.data_sets(config)[0].folder(config.data_dir)}\n"
+        f"{count} segments of {shape[0]} x {shape[1]} from "
+        f"{input_pipeline.data_sets(config)[0].folder(config.data_dir)}\n"
         f"compiling for {parallel.describe()} ... ",
         end="",
         flush=True,
@@ -170,8 +177,12 @@ def complete(folder: pathlib.Path) -> dict | None:
     if sealed != hashlib.sha256(path.read_bytes()).hexdigest():
         print(f"{path} is not what was written; it is made again")
         return None
+    report = results.read_json(path)
+    if not results.is_current(report):
+        print(f"{path} was written by an earlier version; it is made again")
+        return None
     print(f"{folder} is complete.")
-    return results.read_json(path)
+    return report
 
 
 @dataclasses.dataclass(frozen=True)

@@ -9,6 +9,22 @@ from glam_jax import input_pipeline, metrics, report, results, splits, workdir
 from glam_jax.splits import labels as labels_lib
 
 CLASSES = ("neutral", "sad", "angry", "excited")
+# What report.json says of the splits of a training on all eight utterances.
+SPLITS = {
+    "file": "",
+    "file_sha256": "",
+    "sha256": "0" * 64,
+    "utterances": {
+        "used": 8,
+        "of": 8,
+        "too_short": 0,
+        "train": [4, 4],
+        "validation": [0, 0],
+        "test": [4, 4],
+    },
+    "both_sides": {"speaker": {"shared": 0, "tested": 1}},
+    "warnings": [],
+}
 
 
 def training(name, wa, tested=("a", "b", "c", "d"), protocol="paper", **changes):
@@ -45,7 +61,7 @@ def training(name, wa, tested=("a", "b", "c", "d"), protocol="paper", **changes)
         "selection": splits.protocol(protocol).selection,
         "num_epochs": 50,
         "classes": list(CLASSES),
-        "splits": {"both_sides": {"speaker": {"shared": shared, "tested": 2}}},
+        "splits": SPLITS | {"both_sides": {"speaker": {"shared": shared, "tested": 2}}},
         "summary": summary,
         "confusion_matrix": np.diag([5, 4, 3, 2]).tolist(),
         "runs": runs,
@@ -69,8 +85,8 @@ def training(name, wa, tested=("a", "b", "c", "d"), protocol="paper", **changes)
             utterance: {"speaker": f"speaker {k}", "content": f"content {k}"}
             for k, utterance in enumerate(tested)
         },
-        embedding=np.random.default_rng(0).normal(size=(40, 8)),
-        embedding_labels=np.arange(40) % len(CLASSES),
+        embedding=np.random.default_rng(0).normal(size=(len(tested), 8)),
+        embedding_labels=labels[: len(tested)],
     )
 
 
@@ -132,6 +148,5 @@ def write(folder, wrong, tested=((0, 1, 2, 3), (4, 5, 6, 7)), **fields):
     shared = 0 if splits.protocol(config.protocol).never_shared else 1
     both_sides = {"speaker": {"shared": shared, "tested": 1}}
     outputs.end("later")
-    splits_used = {"file": "", "sha256": "0" * 64, "both_sides": both_sides}
-    report.write(folder, splits_used | {"warnings": []})
+    report.write(folder, SPLITS | {"both_sides": both_sides})
     return folder

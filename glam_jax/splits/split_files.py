@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep import text
+from data_prep import paths, text
 from glam_jax.splits import Split
 
 PARTS = ("train", "validation", "test")  # what a cell may hold; '' is neither
@@ -31,6 +31,14 @@ def to_csv(ids: np.ndarray, names: Sequence[str], splits: Sequence[Split]) -> st
 def digest(written: str) -> str:
     """The SHA-256 of a split file's text: equal for equal splits (`sha256sum`)."""
     return hashlib.sha256(written.encode()).hexdigest()
+
+
+def file_digest(path: str) -> str:
+    """The SHA-256 of a split file that was given; '' where none was."""
+    if not path:
+        return ""
+    file = paths.local(path, "config.split_file")
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def read(path: pathlib.Path, ids: np.ndarray) -> dict[str, Split]:
