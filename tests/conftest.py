@@ -27,6 +27,7 @@ jaxtyping.install_import_hook(
 )
 
 from helpers import prepare, shorten  # noqa: E402
+from networks import TINY  # noqa: E402
 
 from configs import demo as demo_config  # noqa: E402
 from data_prep.corpora import demo  # noqa: E402
@@ -70,7 +71,7 @@ class Finished:
 def finished(data_dir, tmp_path_factory):
     """An uninterrupted training of two runs on the small demo corpus."""
     config = shorten(demo_config.get_config(), data_dir)
-    config.num_runs = 2
+    config.update(model=TINY, num_runs=2)
     folder = tmp_path_factory.mktemp("finished")
     return Finished(config, folder, train.train_and_evaluate(config, str(folder)))
 
@@ -79,5 +80,5 @@ def finished(data_dir, tmp_path_factory):
 def config(data_dir):
     """A training of seconds: one run of two epochs on the small demo corpus."""
     config = shorten(demo_config.get_config(), data_dir)
-    config.model = "mhcnn"  # the loop is the same for all; this one compiles fast
+    config.model = TINY  # the loop is the same for all
     return config

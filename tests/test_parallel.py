@@ -21,6 +21,7 @@ from helpers import (
     speech_like,
     window,
 )
+from networks import TINY
 
 from configs import demo as demo_config
 from configs import iemocap
@@ -226,7 +227,7 @@ def six_runs(data_dir, tmp_path_factory):
     otherwise, and Adam makes steps of the rounding that is a bias's gradient.
     """
     config = shorten(demo_config.get_config(), data_dir)
-    config.update(protocol="speaker", num_runs=6, model="mhcnn", mixup_alpha=0.5)
+    config.update(protocol="speaker", num_runs=6, model=TINY, mixup_alpha=0.5)
     config.update(optimizer="sgd", learning_rate=0.01)
     folder = tmp_path_factory.mktemp("six")
     return config, folder, train.train_and_evaluate(config, str(folder))
