@@ -85,10 +85,15 @@ def run_command(name: str, *arguments: str, folder: pathlib.Path = ROOT) -> Fini
     return Command(name, *arguments, folder=folder).finish()
 
 
-def run_afresh(module: str, *arguments: str) -> Finished:
-    """Runs a module in an interpreter of its own, which has imported nothing."""
-    command = [sys.executable, "-m", module, *arguments]
+def run_afresh(name: str, *arguments: str) -> Finished:
+    """Runs the same in an interpreter of its own, which has imported nothing."""
+    command = [sys.executable, *([] if name.endswith(".py") else ["-m"]), name]
     ended = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, timeout=100
+        [*command, *arguments],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        timeout=100,
     )
     return Finished(ended.returncode, ended.stdout, ended.stderr)

@@ -1,4 +1,4 @@
-"""A network for tests of what trains networks: it has all they may have, and is tiny."""
+"""A network for tests of what trains networks: tiny, with all that one may have."""
 
 from flax import linen as nn
 

@@ -27,6 +27,7 @@ from configs import demo as demo_config
 from configs import iemocap
 from glam_jax import checkpoint, parallel, steps, train
 
+pytestmark = pytest.mark.usefixtures("without_figures")
 ONE_HOST = parallel.Machine(processes=1, devices_per_process=4, memory=1000)
 FOUR_HOSTS = parallel.Machine(processes=4, devices_per_process=4, memory=1000)
 

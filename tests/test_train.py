@@ -22,6 +22,7 @@ from configs import ravdess as ravdess_config
 from data_prep.corpora import crema_d, demo, emodb, ravdess
 from glam_jax import input_pipeline, program, progress, train
 
+pytestmark = pytest.mark.usefixtures("without_figures")
 OUTPUTS = (
     "config.json",
     "metrics.jsonl",

@@ -7,11 +7,12 @@ import os
 import pathlib
 import shutil
 import signal
-import subprocess
 import sys
+import tempfile
 import tracemalloc
 import weakref
 
+import commands
 import numpy as np
 import pytest
 import soundfile
@@ -33,7 +34,6 @@ from data_prep import audio, build, builder, claims, features, records, signals
 from data_prep.corpora import Utterance, demo, emodb
 from data_prep.text import read_csv
 
-REPOSITORY = pathlib.Path(__file__).parents[2]
 build.define_flags()  # as where it is run
 # Of most tests: segments that fit into a recording of 0.3 s.
 SHORT = {"segment": 2000, "hop": 1000}
@@ -60,16 +60,16 @@ def run(**settings) -> tuple[str, str]:
     return output.getvalue(), error
 
 
-def run_script(script: str, *arguments, **settings) -> subprocess.CompletedProcess:
+def run_script(
+    script: str, *arguments, run=commands.run_command, **settings
+) -> commands.Finished:
     """Runs the command in a process of its own, after some Python."""
-    script = (
-        f"import sys\nfrom data_prep import build, builder, preparation\n{script}\n"
-    )
-    command = [sys.executable, "-c", script, *arguments]
-    command += [f"--{key}={value}" for key, value in settings.items()]
-    return subprocess.run(
-        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=120
-    )
+    imports = "import sys\nfrom data_prep import build, builder, preparation"
+    flags = [f"--{key}={value}" for key, value in settings.items()]
+    with tempfile.NamedTemporaryFile("w", suffix=".py") as file:
+        file.write(f"{imports}\n{script}\n")
+        file.flush()
+        return run(file.name, *arguments, *flags)
 
 
 def left(data_dir: pathlib.Path) -> list[pathlib.Path]:
@@ -635,7 +635,7 @@ print(len(records[0]), "fields")
 assert not {{"tensorflow", "apache_beam"}} & sys.modules.keys()
 """
     settings = {"source": small, "data_dir": tmp_path / "data", **SHORT, "workers": 1}
-    finished = run_script(script, corpus="emodb", **settings)
+    finished = run_script(script, run=commands.run_afresh, corpus="emodb", **settings)
     assert (finished.returncode, finished.stderr) == (0, "")
     assert finished.stdout.endswith("12 fields\n")
 
