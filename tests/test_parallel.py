@@ -151,6 +151,8 @@ def test_compiled_programs_are_kept_in_the_users_cache_folder(tmp_path, monkeypa
     kept = jax.config.jax_compilation_cache_dir
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     parallel.use_compilation_cache()
+    # The tests chose it, so that small programs are kept too.
+    assert jax.config.jax_persistent_cache_min_compile_time_secs == 0
     assert jax.config.jax_compilation_cache_dir == kept  # chosen by the user
     jax.config.update("jax_compilation_cache_dir", None)
     try:
