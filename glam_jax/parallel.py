@@ -99,7 +99,8 @@ def use_cpu_cores(count: int | None = None) -> None:
 def use_compilation_cache() -> None:
     """Keeps compiled programs in the user's cache folder.
 
-    JAX_COMPILATION_CACHE_DIR names another, JAX_ENABLE_COMPILATION_CACHE=0 keeps none.
+    JAX_COMPILATION_CACHE_DIR names another, JAX_ENABLE_COMPILATION_CACHE=0 keeps none;
+    JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS is the user's, if given.
     """
     if jax.config.values["jax_compilation_cache_dir"] is None:
         caches = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache")
@@ -108,7 +109,8 @@ def use_compilation_cache() -> None:
         except RuntimeError:  # a user without a home
             return
         jax.config.update("jax_compilation_cache_dir", str(folder))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+    if "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS" not in os.environ:
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 
 
 def use_single_precision() -> None:

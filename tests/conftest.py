@@ -27,10 +27,11 @@ jaxtyping.install_import_hook(
 )
 
 from helpers import prepare, shorten  # noqa: E402
+from networks import TINY  # noqa: E402
 
 from configs import demo as demo_config  # noqa: E402
 from data_prep.corpora import demo  # noqa: E402
-from glam_jax import train  # noqa: E402
+from glam_jax import figures, train  # noqa: E402
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -70,14 +71,23 @@ class Finished:
 def finished(data_dir, tmp_path_factory):
     """An uninterrupted training of two runs on the small demo corpus."""
     config = shorten(demo_config.get_config(), data_dir)
-    config.num_runs = 2
+    config.update(model=TINY, num_runs=2)
     folder = tmp_path_factory.mktemp("finished")
     return Finished(config, folder, train.train_and_evaluate(config, str(folder)))
 
 
 @pytest.fixture
-def config(data_dir):
+def without_figures(monkeypatch):
+    """For tests of the numbers of trainings: drawing takes most of a small one's time.
+
+    `finished` has them, and tests of reports and figures draw them.
+    """
+    monkeypatch.setattr(figures, "write", lambda folder, trainings: None)
+
+
+@pytest.fixture
+def config(data_dir, without_figures):
     """A training of seconds: one run of two epochs on the small demo corpus."""
     config = shorten(demo_config.get_config(), data_dir)
-    config.model = "mhcnn"  # the loop is the same for all; this one compiles fast
+    config.model = TINY  # the loop is the same for all
     return config

@@ -1,10 +1,7 @@
 """What several test files share: small data sets, golden cases, comparisons."""
 
 import functools
-import os
 import pathlib
-import subprocess
-import sys
 import zlib
 
 import jax
@@ -194,16 +191,4 @@ class Headless(nn.Module):
     def __call__(self, x, train):
         return nn.Dense(7)(x.mean(axis=2))
 """
-    )
-
-
-def run_command(module, *arguments, folder=ROOT):
-    """Runs a command in a folder, as after an installation."""
-    return subprocess.run(
-        [sys.executable, "-m", module, *arguments],
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=100,
     )

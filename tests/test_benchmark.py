@@ -55,7 +55,7 @@ def test_a_repeated_data_set_has_every_segment_several_times(config):
 
 
 def test_cases_are_timed_in_processes_of_their_own(config):
-    config.update(model="mhcnn", runs_per_group=1)
+    config.runs_per_group = 1
     cases = [local.varied(config, 2, "runs=1", num_runs=1)]
     found = {row.metric: row for row in local.timed(cases, repeats=2)}
     assert set(found) == {

@@ -7,7 +7,7 @@ import pathlib
 import invented
 import numpy as np
 import pytest
-from helpers import run_command
+from commands import run_command
 
 from data_prep import text
 from glam_jax import comparison, results

@@ -1,31 +1,22 @@
 """The command line: help, typos, statuses, and a kill in the middle of an epoch."""
 
+import functools
 import json
-import os
-import pathlib
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
-from helpers import numbers, run_command
+from commands import ROOT, Command, run_afresh, run_command
+from helpers import numbers
 
-ROOT = pathlib.Path(__file__).parents[1]
-
-
-def command(*arguments):
-    return [sys.executable, "-m", "glam_jax.main", *arguments]
-
-
-def run(*arguments):
-    return subprocess.run(
-        command(*arguments), cwd=ROOT, capture_output=True, text=True, timeout=300
-    )
+MAIN = "glam_jax.main"
+run = functools.partial(run_command, MAIN)
 
 
 def test_help_explains_the_flags_and_examples():
-    result = run("--help")
+    result = run_afresh(MAIN, "--help")
     assert "--config=configs/iemocap.py" in result.stdout
     assert "--workdir" in result.stdout
 
@@ -133,7 +124,8 @@ def test_without_data_the_command_that_prepares_is_shown(tmp_path):
 def training(config, tmp_path):
     """The arguments of a training of one run of four epochs."""
     return [
-        "--config=configs/demo.py:model=mhcnn,recipe=glam",
+        "--config=configs/demo.py",
+        f"--config.model={config.model}",
         f"--config.data_dir={config.data_dir}",
         "--config.segment=8000",
         "--config.hop=8000",
@@ -148,23 +140,21 @@ def training(config, tmp_path):
 
 def begin(training, workdir, epochs):
     """Starts a training and waits until so many epochs are done."""
-    process = subprocess.Popen(
-        command(*training), cwd=ROOT, stdout=subprocess.PIPE, text=True
-    )
+    command = Command(MAIN, *training)
     metrics = workdir / "metrics.jsonl"
     deadline = time.monotonic() + 200
     while not metrics.exists() or metrics.read_text().count("\n") < epochs:
-        assert process.poll() is None and time.monotonic() < deadline
+        assert command.is_running() and time.monotonic() < deadline
         time.sleep(0.02)
-    return process
+    return command
 
 
 def test_sigterm_saves_and_exits_with_its_own_status(training, tmp_path):
-    process = begin(training, tmp_path / "run", epochs=1)
-    process.send_signal(signal.SIGTERM)
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode == 75
-    assert "The same command goes on" in output
+    command = begin(training, tmp_path / "run", epochs=1)
+    command.send_signal(signal.SIGTERM)
+    ended = command.finish()
+    assert ended.returncode == 75
+    assert "The same command goes on" in ended.stdout
     steps = [
         int(path.name) for path in (tmp_path / "run/checkpoints/run_000").iterdir()
     ]
@@ -177,10 +167,10 @@ def test_killed_twice_ends_with_the_same_report(training, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     assert run(*arguments, f"--workdir={whole}").returncode == 0
     for epochs in (1, 3):
-        process = begin([*arguments, f"--workdir={killed}"], killed, epochs)
+        command = begin([*arguments, f"--workdir={killed}"], killed, epochs)
         time.sleep(0.1 * epochs)  # into the next epoch
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        command.send_signal(signal.SIGKILL)
+        assert command.finish().returncode == -signal.SIGKILL
     assert run(*arguments, f"--workdir={killed}").returncode == 0
     ours, theirs = [
         json.loads((folder / "report.json").read_text()) for folder in (killed, whole)

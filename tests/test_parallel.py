@@ -21,11 +21,13 @@ from helpers import (
     speech_like,
     window,
 )
+from networks import TINY
 
 from configs import demo as demo_config
 from configs import iemocap
 from glam_jax import checkpoint, parallel, steps, train
 
+pytestmark = pytest.mark.usefixtures("without_figures")
 ONE_HOST = parallel.Machine(processes=1, devices_per_process=4, memory=1000)
 FOUR_HOSTS = parallel.Machine(processes=4, devices_per_process=4, memory=1000)
 
@@ -149,6 +151,8 @@ def test_compiled_programs_are_kept_in_the_users_cache_folder(tmp_path, monkeypa
     kept = jax.config.jax_compilation_cache_dir
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     parallel.use_compilation_cache()
+    # The tests chose it, so that small programs are kept too.
+    assert jax.config.jax_persistent_cache_min_compile_time_secs == 0
     assert jax.config.jax_compilation_cache_dir == kept  # chosen by the user
     jax.config.update("jax_compilation_cache_dir", None)
     try:
@@ -226,7 +230,7 @@ def six_runs(data_dir, tmp_path_factory):
     otherwise, and Adam makes steps of the rounding that is a bias's gradient.
     """
     config = shorten(demo_config.get_config(), data_dir)
-    config.update(protocol="speaker", num_runs=6, model="mhcnn", mixup_alpha=0.5)
+    config.update(protocol="speaker", num_runs=6, model=TINY, mixup_alpha=0.5)
     config.update(optimizer="sgd", learning_rate=0.01)
     folder = tmp_path_factory.mktemp("six")
     return config, folder, train.train_and_evaluate(config, str(folder))

@@ -8,7 +8,7 @@ import shutil
 import numpy as np
 import pytest
 import soundfile
-from helpers import run_command
+from commands import run_command
 
 import glam_jax
 from data_prep.text import read_csv

@@ -31,6 +31,7 @@ def train_in_two_processes(config, folder):
     command += [f"--config.{name}={config[name]}" for name in fields]
     command += [f"--workdir={folder}", f"--coordinator={address}", "--num_processes=2"]
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "JAX_PLATFORMS": "cpu"}
+    environment["PYTHONPATH"] = str(ROOT / "tests")  # where the network is
     processes = [
         subprocess.Popen(
             [*command, f"--process_id={process}"],

@@ -5,8 +5,9 @@ import pathlib
 import shutil
 
 import pytest
+from commands import run_afresh, run_command
 from flax import linen as nn
-from helpers import run_command, shorten
+from helpers import shorten
 from test_claims import held_by_another_process
 
 from configs import demo as demo_config
@@ -137,7 +138,7 @@ command = functools.partial(run_command, "glam_jax.reproduce")
 
 
 def test_help_names_every_table():
-    text = command("--help").stdout
+    text = run_afresh("glam_jax.reproduce", "--help").stdout
     for table in grid.TABLES:
         assert f"\n  {table} " in text
 

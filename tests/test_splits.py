@@ -8,7 +8,8 @@ import pathlib
 
 import numpy as np
 import pytest
-from helpers import DATA, prepare, run_command
+from commands import run_command
+from helpers import DATA, prepare
 
 from data_prep.corpora import demo
 from glam_jax import splits

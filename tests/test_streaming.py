@@ -5,9 +5,8 @@ import json
 import jax
 import numpy as np
 import pytest
-from helpers import last_params, shorten
+from helpers import last_params
 
-from configs import demo as demo_config
 from glam_jax import train
 
 
@@ -18,10 +17,9 @@ def rows(folder):
 
 
 @pytest.mark.parametrize("num_runs", [1, 6], ids=["data", "runs"])
-def test_a_stream_equals_resident_segments(data_dir, tmp_path, num_runs):
+def test_a_stream_equals_resident_segments(config, tmp_path, num_runs):
     """Bit for bit, over four devices that share batches or have runs of their own."""
-    config = shorten(demo_config.get_config(), data_dir)
-    config.update(protocol="speaker", model="mhcnn", num_runs=num_runs)
+    config.update(protocol="speaker", num_runs=num_runs)
     trained = {}
     for config.input in ("resident", "stream"):
         folder = tmp_path / config.input

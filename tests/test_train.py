@@ -9,8 +9,11 @@ import signal
 
 import numpy as np
 import pytest
+import soundfile
 from helpers import numbers, prepare, shorten
+from networks import TINY
 
+import glam_jax
 from configs import crema_d as crema_d_config
 from configs import demo as demo_config
 from configs import emodb as emodb_config
@@ -19,6 +22,7 @@ from configs import ravdess as ravdess_config
 from data_prep.corpora import crema_d, demo, emodb, ravdess
 from glam_jax import input_pipeline, program, progress, train
 
+pytestmark = pytest.mark.usefixtures("without_figures")
 OUTPUTS = (
     "config.json",
     "metrics.jsonl",
@@ -115,9 +119,16 @@ def test_sigterm_within_an_epoch_then_a_stream_gives_the_same_numbers(
     finished, tmp_path, monkeypatch
 ):
     """It goes on in the middle of an epoch, with segments from the records."""
-    folder, report = finished.folder, finished.report
     config = finished.config.copy_and_resolve_references()
-    monkeypatch.setattr(program, "SECONDS_PER_CALL", 0.0)  # one step in a call
+    train_six_steps(config, tmp_path, monkeypatch)
+    config.input = "stream"
+    again = train.train_and_evaluate(config, str(tmp_path))
+    assert numbers(again) == numbers(finished.report)
+    assert rows(tmp_path) == rows(finished.folder)
+
+
+def train_six_steps(config, folder, monkeypatch):
+    """SIGTERM stops a training after as many steps, which are saved."""
     pace, calls = program.Pace, []
     adjust = pace.adjust
 
@@ -128,16 +139,33 @@ def test_sigterm_within_an_epoch_then_a_stream_gives_the_same_numbers(
             os.kill(os.getpid(), signal.SIGTERM)
 
     with monkeypatch.context() as patch:
+        patch.setattr(program, "SECONDS_PER_CALL", 0.0)  # one step in a call
         patch.setattr(program, "Pace", lambda: pace(rows=1))
         patch.setattr(pace, "adjust", adjust_and_stop)
         with pytest.raises(train.Preempted):
-            train.train_and_evaluate(config, str(tmp_path))
-    assert not rows(tmp_path)
-    assert (tmp_path / "checkpoints" / "run_000" / "6").is_dir()
-    config.input = "stream"
-    again = train.train_and_evaluate(config, str(tmp_path))
-    assert numbers(again) == numbers(report)
-    assert rows(tmp_path) == rows(folder)
+            train.train_and_evaluate(config, str(folder))
+    assert not rows(folder)
+    assert (folder / "checkpoints" / "run_000" / "6").is_dir()
+
+
+@pytest.mark.slow  # the tests around it do the same with a tiny network
+def test_the_papers_network_goes_on_within_an_epoch_and_is_loaded(
+    data_dir, tmp_path, monkeypatch
+):
+    config = shorten(demo_config.get_config(), data_dir)
+    assert config.model == "glam"
+    config.num_epochs = 1
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    report = train.train_and_evaluate(config, str(whole))
+    train_six_steps(config, stopped, monkeypatch)
+    assert numbers(train.train_and_evaluate(config, str(stopped))) == numbers(report)
+    predictions = (whole / "predictions.csv").read_text()
+    assert (stopped / "predictions.csv").read_text() == predictions
+    utterance, _, _, *expected = predictions.splitlines()[1].split(",")
+    (sound,) = (data_dir / "demo_corpus").rglob(f"{utterance}.wav")
+    wave, rate = soundfile.read(sound)
+    found = glam_jax.load(stopped).probabilities(wave, rate)
+    np.testing.assert_allclose(found, np.array(expected, float), atol=1e-5)
 
 
 def test_a_crash_before_the_checkpoint_repeats_the_epoch(
@@ -247,7 +275,7 @@ def test_a_workdir_of_another_config_is_refused(finished):
 
 
 def test_a_loss_that_is_not_finite_names_epoch_step_and_run(config, tmp_path):
-    config.update(learning_rate=1e30, model="glam")
+    config.learning_rate = 1e38
     with pytest.raises(
         FloatingPointError, match=r"in epoch 1, step \d+ of run 0 \(seed 0\)"
     ):
@@ -347,7 +375,6 @@ def test_another_recipe_trains(config, data_dir, tmp_path):
     """SGD, warm-up and cosine, class weights, another hop in the test."""
     prepare(demo.read(data_dir / "demo_corpus"), "demo", data_dir, hop=4000)
     config.update(
-        model="mhcnn",
         test_hop=4000,
         optimizer="sgd",
         learning_rate=0.01,
@@ -447,6 +474,6 @@ def all_corpora(data_dir, tmp_path_factory):
 )
 def test_every_config_file_trains(config, all_corpora, tmp_path):
     shorten(config, all_corpora)
-    config.update(num_epochs=1, model="mhcnn")
+    config.update(num_epochs=1, model=TINY)
     report = train.train_and_evaluate(config, str(tmp_path))
     assert report["runs"][0]["last"]["epoch"] == 1

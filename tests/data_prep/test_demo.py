@@ -4,7 +4,6 @@ import pathlib
 import subprocess
 import sys
 
-import librosa
 import numpy as np
 import pytest
 import soundfile
@@ -132,14 +131,22 @@ def test_a_formant_filter_peaks_at_the_formants():
         assert abs(int(nearby.argmax()) - 300) < 60
 
 
+def median_pitch(sound: np.ndarray, rate: int) -> float:
+    """Of 64 ms each 16 ms, in Hz: the highest peak of the autocorrelation."""
+    frames = np.lib.stride_tricks.sliding_window_view(sound, 1024)[::256]
+    spectrum = np.fft.rfft(frames * np.hanning(1024), 2048)
+    correlation = np.fft.irfft(np.abs(spectrum) ** 2)
+    lags = slice(rate // 600, rate // 65)
+    return rate / (lags.start + np.median(correlation[:, lags].argmax(axis=1)))
+
+
 def test_an_angry_turn_is_louder_and_higher_than_a_sad_one_of_the_same_speaker(tree):
     measured = {}
     wavs = wav_files(tree)
     for _, turn, emotion, _ in label_lines(tree):
         if emotion in ("ang", "sad"):
             sound, rate = soundfile.read(wavs[turn])
-            f0 = librosa.yin(sound, fmin=65, fmax=600, sr=rate)
-            row = (np.sqrt(np.mean(sound**2)), np.median(f0))
+            row = (np.sqrt(np.mean(sound**2)), median_pitch(sound, rate))
             measured.setdefault((turn[:5] + turn[-4], emotion), []).append(row)
     speakers = {speaker for speaker, _ in measured}
     assert len(speakers) == 4

@@ -1,6 +1,7 @@
 """All 10,039 turns of IEMOCAP, made up, give every published number of the corpus."""
 
 import itertools
+import os
 import pathlib
 import wave
 from collections import Counter
@@ -58,7 +59,7 @@ DIALOGUES = {
     "impro": [f"impro{number:02}" for number in range(1, 9)],
     "script": [f"script{number:02}_{part}" for number in (1, 2, 3) for part in (1, 2)],
 }
-RATE = 1000  # Hz; as 8-bit samples all turns take 20 MB
+RATE = 16  # kHz
 
 
 def plan() -> list[tuple[str, str, int]]:
@@ -93,16 +94,21 @@ def tree(tmp_path_factory) -> pathlib.Path:
         for kind, names in DIALOGUES.items()
     }
     numbers = Counter()
-    sound = np.random.default_rng(1).bytes(3 * RATE)
+    sound = np.random.default_rng(1).bytes(3000 * RATE)
+    of_length = {}  # turns of one length are links to one file: it is 70 MB so
     for index, (kind, emotion, length) in enumerate(plan()):
         speaker = f"{next(dialogues[kind])}_{'FFM'[index % 3]}"
         turn = f"{speaker}{numbers[speaker]:03}"
         numbers[speaker] += 1
         path = wav_of(folder, turn)
         path.parent.mkdir(parents=True, exist_ok=True)
-        with wave.open(str(path), "wb") as file:  # soundfile waits for the disk
-            file.setparams((1, 1, RATE, length, "NONE", ""))
-            file.writeframes(sound[:length])
+        if length in of_length:
+            os.link(of_length[length], path)
+        else:
+            of_length[length] = path
+            with wave.open(str(path), "wb") as file:  # soundfile waits for the disk
+                file.setparams((1, 1, 1000 * RATE, length * RATE, "NONE", ""))
+                file.writeframes(sound[: length * RATE])
         add_label(folder, turn, emotion)
     return folder
 
@@ -113,7 +119,7 @@ def turns(tree) -> list[preparation.Checked]:
     corpus = iemocap.read(tree)
     usable, problems, converted = preparation.check_all(corpus, workers=1)
     assert problems == []
-    assert converted == {"1000 Hz, 1 channels": 10039}
+    assert converted == {}
     return usable
 
 

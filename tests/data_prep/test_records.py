@@ -7,18 +7,16 @@ import pathlib
 import pickle
 import random
 import shutil
-import subprocess
-import sys
 
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from commands import Command
 from small_corpora import noise, write_emodb
 from tensorflow_datasets.proto import tf_example_pb2
 
 from data_prep import builder, corpora, preparation, records
 
-REPOSITORY = pathlib.Path(__file__).parents[2]
 DATA_SET = records.DataSet(corpus="emodb", segment=2000, hop=1000)
 NAMES = ["03a01Fa", "03a01Nc", "09a05Wb", "10b03Tb", "10b03Wb"]
 
@@ -271,15 +269,12 @@ def test_what_a_killed_build_left_is_removed(source, tmp_path, capsys):
 
 
 def test_of_two_builds_at_once_one_waits_and_both_succeed(source, tmp_path):
-    command = [sys.executable, "-m", "data_prep.build", "--corpus=emodb"]
-    command += [f"--source={source}", f"--data_dir={tmp_path}", "--workers=1"]
-    command += ["--segment=2000", "--hop=1000"]
-    builds = [
-        subprocess.Popen(command, cwd=REPOSITORY, stdout=subprocess.PIPE, text=True)
-        for _ in range(2)
-    ]
-    printed = sorted(build.communicate()[0].splitlines()[-1] for build in builds)
-    assert [build.returncode for build in builds] == [0, 0]
+    arguments = ["--corpus=emodb", f"--source={source}", f"--data_dir={tmp_path}"]
+    arguments += ["--workers=1", "--segment=2000", "--hop=1000"]
+    builds = [Command("data_prep.build", *arguments) for _ in range(2)]
+    ended = [build.finish() for build in builds]
+    assert [build.returncode for build in ended] == [0, 0]
+    printed = sorted(build.stdout.splitlines()[-1] for build in ended)
     folder = DATA_SET.folder(tmp_path)
     assert sum("was prepared before" in line for line in printed) == 1
     assert len(everything(tmp_path)[1]) == 5
