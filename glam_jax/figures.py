@@ -80,7 +80,7 @@ def write(folder: pathlib.Path, trainings: Sequence[Training]) -> None:
 def save(figure: figure_lib.Figure, path: pathlib.Path) -> None:
     """Writes a figure as PATH.png and PATH.pdf, equal figures as equal bytes."""
     # Laid out once, not twice for each format: that took 40 % of the time.
-    figure.get_layout_engine().execute(figure)
+    figure.draw_without_rendering()
     figure.set_layout_engine("none")
     for suffix, metadata in (("png", {}), ("pdf", {"CreationDate": None})):
         temporary = path.with_name(f".{path.name}.{suffix}.incomplete")
