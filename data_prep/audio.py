@@ -30,6 +30,9 @@ _CLIPPED_SHARE = 1e-3  # of the samples at full scale
 _FULL_SCALE = 0.9999
 _OFFSET = 0.05
 _LOST_SHARE = 1e-3  # of the power
+_TREBLE = 4000  # Hz; telephones carry nothing above
+_FRAME = 1024  # samples of a spectrum
+_LEAST = 1e-12  # power, -120 dB
 
 
 class AudioError(ValueError):
@@ -70,6 +73,8 @@ class Stream:
       num_samples: Samples at 16 kHz.
       content: 16 hex digits that are the same for the same samples.
       warnings: What is suspicious about the recording.
+      level: The mean power, in dB of full scale.
+      treble: The power above 4 kHz, in dB of the whole power.
     """
 
     def __init__(
@@ -108,6 +113,8 @@ class Stream:
         self._channel_power = 0.0
         self._stored_level, self._level = _Level(), _Level()
         self._sha256 = hashlib.sha256()
+        self._bands = np.zeros(2)  # power below and above `_TREBLE`
+        self.level = self.treble = math.nan
         self.stored_rate, self.stored_channels = rate, channels
         self.num_samples = 0
         self.content = ""
@@ -160,11 +167,18 @@ class Stream:
         self.num_samples = self._level.count
         self.content = self._sha256.hexdigest()[:16]
         self._check()
+        self.level = _decibel(self._level.power / self._level.count)
+        self.treble = _decibel(self._bands[1] / max(self._bands.sum(), _LEAST))
         return rest
 
     def _taken(self, block: np.ndarray) -> np.ndarray:
         self._level.add(block)
         self._sha256.update(block.astype("<f4").tobytes())
+        frames = block[: len(block) // _FRAME * _FRAME].reshape(-1, _FRAME)
+        spectrum = np.fft.rfft(frames * np.hanning(_FRAME))
+        power = np.square(np.abs(spectrum)).sum(axis=0)
+        first = _TREBLE * _FRAME // features.SAMPLE_RATE
+        self._bands += power[:first].sum(), power[first:].sum()
         return block
 
     def _check(self) -> None:
@@ -370,6 +384,10 @@ def _reasons() -> Iterator[None]:
         raise AudioError(f"cannot be decoded ({error})") from error
     except OSError as error:
         raise AudioError(f"cannot be read ({error.strerror})") from error
+
+
+def _decibel(power: float) -> float:
+    return 10 * math.log10(max(power, _LEAST))
 
 
 def _power(block: np.ndarray) -> float:
