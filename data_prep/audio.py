@@ -22,6 +22,8 @@ _MOST_CHANNELS = 64
 _MOST_HOURS = 24
 _HIGHEST_PEAK = 2.0**32  # above the integers of any file; features overflow at 1e16
 _SILENT_SPAN = 1e-4  # lowest to highest sample: three steps of 16 bits
+_WARM_UP = 20 * 1152  # frames that a decoder may need before it gives what was coded
+_ROUNDED = 0.05  # seconds that a part may end behind its file: times are rounded
 
 # What is suspicious, and usable.
 _QUIET_SPAN = 2e-3  # -60 dB
@@ -233,6 +235,18 @@ class Stream:
             yield f"has a constant offset of {offset:.2g}"
 
 
+class _File(soundfile.SoundFile):
+    """A file whose blocks are what one read of the whole gives.
+
+    soundfile seeks to where it is after each read. libsndfile's MP3 decoder then
+    forgets what came before, and gives some 4,000 samples other than those of one read.
+    """
+
+    def seekable(self) -> bool:
+        """Whether soundfile may seek of its own accord."""
+        return self.format != "MP3" and super().seekable()
+
+
 class _Level:
     """The extremes of the samples so far."""
 
@@ -276,12 +290,20 @@ def read(path: pathlib.Path) -> Audio:
     return Audio(wave, opened.stored_rate, opened.stored_channels, opened.warnings)
 
 
-def stream(path: pathlib.Path) -> Stream:
-    """Opens a recording, to take it block by block.
+def stream(path: pathlib.Path, start: float = 0.0, end: float | None = None) -> Stream:
+    """Opens a recording, or a part of one, to take it block by block.
+
+    Of a part nothing before it or behind it is read.
+
+    Args:
+      path: The file.
+      start: Where the part begins, in seconds.
+      end: Where it ends, in seconds; None for the end of the file.
 
     Raises:
-      AudioError: When the file is missing, unreadable, empty or cut short, or its
-        header says what no recording has. The rest is found out while it is taken.
+      AudioError: When the file is missing, unreadable, empty or cut short, its header
+        says what no recording has, or the part is not in it. The rest is found out
+        while it is taken.
     """
     with _reasons():
         if not path.is_file():
@@ -289,7 +311,7 @@ def stream(path: pathlib.Path) -> Stream:
         if path.stat().st_size == 0:
             raise AudioError("the file is empty (0 bytes)")
         opened = containers.check_whole(path)
-        file = soundfile.SoundFile(opened.file)
+        file = _File(opened.file)
     if file.format not in CONTAINERS:
         raise AudioError(
             f"is of format {file.format}, which does not tell whether it is whole: "
@@ -301,7 +323,8 @@ def stream(path: pathlib.Path) -> Stream:
             f"announces {hours:,.0f} hours of sound; {_MOST_HOURS} are the most"
         )
     warnings = [opened.odd] if opened.odd else []
-    return Stream(file.samplerate, file.channels, _decoded(file), warnings)
+    blocks = _decoded(file, *_frames(file, start, end))
+    return Stream(file.samplerate, file.channels, blocks, warnings)
 
 
 def from_samples(samples: np.ndarray, rate: int) -> Stream:
@@ -357,17 +380,48 @@ def as_floats(samples: np.ndarray) -> np.ndarray:
     return (samples - np.float64(middle)) / (limits.max - middle + 1)
 
 
-def _decoded(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
-    """(frames, channels) float32 blocks of a file, which is closed at its end."""
-    read = 0
+def _frames(
+    file: soundfile.SoundFile, start: float, end: float | None
+) -> tuple[int, int | None]:
+    """Where a part begins, and how many frames it has; None for all that follow."""
+    rate = max(file.samplerate, 1)
+    if (start, end) == (0, None):
+        return 0, None
+    seconds = file.frames / rate
+    if start >= seconds or (end or 0) > seconds + _ROUNDED:
+        what = f"begins at {start:g}" if start >= seconds else f"ends at {end:g}"
+        raise AudioError(f"{what} s, and the file has {seconds:.3f} s")
+    first = round(start * rate)
+    last = file.frames if end is None else min(round(end * rate), file.frames)
+    return first, last - first
+
+
+def _decoded(
+    file: soundfile.SoundFile, first: int, count: int | None
+) -> Iterator[np.ndarray]:
+    """(frames, channels) float32 blocks of a file, which is closed at their end.
+
+    Args:
+      file: The file.
+      first: The frame to begin with.
+      count: Frames to read; None for all, which is also found to be too few.
+    """
+    read, wanted = 0, file.frames if count is None else count
     with file, _reasons():
-        while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+        if first:  # a frame of MP3 needs those before it
+            warm_up = min(first, _WARM_UP) if file.format in ("MP3", "OGG") else 0
+            file.seek(first - warm_up)
+            file.read(warm_up)
+        while count is None or read < count:
+            size = _BLOCK if count is None else min(_BLOCK, count - read)
+            block = file.read(size, dtype="float32", always_2d=True)
+            if not len(block):
+                break
             read += len(block)
             yield block
-        if read < file.frames:
+        if read < wanted:
             raise AudioError(
-                f"is cut short: {file.frames - read} of {file.frames} samples are "
-                "missing"
+                f"is cut short: {wanted - read} of {wanted} samples are missing"
             )
 
 

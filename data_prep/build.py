@@ -4,6 +4,8 @@ The corpus is only read. For example:
 
   python -m data_prep.build --corpus=iemocap --source=/path/to/IEMOCAP_full_release
   python -m data_prep.build --corpus=demo
+  python -m data_prep.build --corpus=table --name=mine --labels=mine/labels.csv
+  python -m data_prep.build --corpus=table --name=mine --labels=folders --source=mine
 """
 
 if __name__ == "__main__":  # before the imports that take a second
@@ -11,12 +13,14 @@ if __name__ == "__main__":  # before the imports that take a second
 
     signals.exit_at_once()
 
+import re
 import time
 from typing import TYPE_CHECKING
 
 from absl import app, flags, logging
 
-from data_prep import command, features, paths, preparation, records
+from data_prep import command, corpora, features, paths, preparation, records
+from data_prep.corpora import table
 
 if TYPE_CHECKING:
     import apache_beam
@@ -27,7 +31,24 @@ FLAGS = flags.FLAGS
 def define_flags() -> None:
     """Defines the flags of the command, where it is run."""
     flags.DEFINE_enum(
-        "corpus", None, list(preparation.CORPORA), "Which corpus to read."
+        "corpus",
+        None,
+        [*preparation.CORPORA, "table"],
+        "Which corpus to read; table: one of your own, see --labels.",
+    )
+    flags.DEFINE_string("name", None, "For table: how the data set is to be called.")
+    flags.DEFINE_string(
+        "labels",
+        None,
+        "For table: a CSV or TSV file with a header and a row for each utterance. Its "
+        f"columns: {', '.join(table.COLUMNS)}; {' and '.join(table.NEEDED)} are "
+        "needed. Or the word folders: the name of a file's folder is its emotion.",
+    )
+    flags.DEFINE_list(
+        "columns",
+        [],
+        "For table: what its columns tell, such as file:path,emotion:label. What is "
+        "not named is guessed; WHAT: alone is no column.",
     )
     flags.DEFINE_string(
         "source",
@@ -35,7 +56,8 @@ def define_flags() -> None:
         "Folder of the corpus: the one that holds Session1 ... Session5 (iemocap), wav "
         "(emodb), Actor_01 ... Actor_24 (ravdess) or AudioWAV (crema_d). For demo: "
         "where the synthetic corpus is made if it is not there (default: "
-        "DATA_DIR/demo_corpus).",
+        "DATA_DIR/demo_corpus). For table: where the paths of its files start from "
+        "(default: its own folder).",
     )
     flags.DEFINE_string("data_dir", "data", "Folder that receives the data set.")
     flags.DEFINE_string(
@@ -107,14 +129,40 @@ def beam_pipeline(
         ) from error
 
 
+def own_labels() -> table.Labels | None:
+    """The labels of a corpus of one's own; None for another corpus.
+
+    Raises:
+      ValueError: When the flags for it are missing, wrong, or given without it.
+    """
+    if FLAGS.corpus != "table":
+        for flag in ("name", "labels", "columns"):
+            if FLAGS[flag].value:
+                raise ValueError(f"--{flag} is for --corpus=table")
+        return None
+    if not (FLAGS.name and FLAGS.labels):
+        raise ValueError(
+            "--corpus=table needs --name=NAME and --labels=FILE.csv (or "
+            "--labels=folders --source=FOLDER)"
+        )
+    if not re.fullmatch(r"\w[\w.-]*", FLAGS.name) or FLAGS.name in corpora.readers():
+        raise ValueError(
+            f"--name={FLAGS.name}: letters, digits, _, - and . are wanted, and none of "
+            f"the names {', '.join(corpora.readers())}"
+        )
+    path = str(paths.local(FLAGS.labels, "--labels"))
+    return table.Labels(path, table.parse_columns(FLAGS.columns))
+
+
 def build() -> None:
     """Reads the flags, prepares the data set, and prints its table."""
     start = time.time()
     source = paths.local(FLAGS.source, "--source") if FLAGS.source else None
     data_dir = paths.local(FLAGS.data_dir, "--data_dir")
     features.check_kind(FLAGS.features)
+    labels = own_labels()
     data_set = records.DataSet(
-        corpus=FLAGS.corpus,
+        corpus=FLAGS.name if labels else FLAGS.corpus,
         features=FLAGS.features,
         segment=FLAGS.segment,
         hop=FLAGS.hop,
@@ -129,13 +177,19 @@ def build() -> None:
         logging.set_verbosity(logging.INFO)
     with paths.written(data_dir, "--data_dir"):
         folder, was_there = preparation.prepare(
-            data_set, source, data_dir, FLAGS.skip_bad, workers, pipeline
+            data_set, source, data_dir, FLAGS.skip_bad, workers, pipeline, labels
         )
     print((folder / preparation.SUMMARY).read_text())
     if was_there:
         print(f"{folder} was prepared before; delete it to prepare it again.")
     else:
         print(f"{folder} prepared in {time.time() - start:.1f} s.")
+    if labels:
+        there = ""
+        if FLAGS["data_dir"].present:
+            there = f" --config.data_dir={FLAGS.data_dir}"
+        config = f"configs/table.py:{FLAGS.name}"
+        print(f"Train: python -m glam_jax.main --config={config}{there}")
 
 
 def main(argv: list[str]) -> None:

@@ -165,7 +165,7 @@ def record(utterance: Utterance, data_set: records.DataSet) -> dict:
       AudioError: When the file cannot be used; the message names it.
     """
     try:
-        sound = audio.stream(utterance.path)
+        sound = audio.stream(utterance.path, utterance.start, utterance.end)
         segments = features.segments_of(sound, data_set.segment, data_set.hop)
         images = [
             features.extract(data_set.features, some, data_set.pad_mode)

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import pathlib
 import shutil
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
@@ -22,11 +23,12 @@ from data_prep.corpora import (
     iemocap,
     ravdess,
 )
+from data_prep.corpora import table as table_reader
 
 if TYPE_CHECKING:
     import apache_beam
 
-# Files beside the records; the last three only where there is something to list.
+# Files beside the records; all but the first only where there is something to list.
 SUMMARY = "summary.txt"
 WARNINGS = "warnings.csv"
 LEFT_OUT = "left_out.csv"
@@ -47,6 +49,7 @@ class Checked:
     utterance: Utterance
     num_samples: int = 0
     content: str = ""
+    stored_rate: int = 0
     converted: str = ""
     problem: str = ""
     warnings: tuple[str, ...] = ()
@@ -55,7 +58,7 @@ class Checked:
 def check(utterance: Utterance) -> Checked:
     """Decodes a recording, to find out before any work whether it can be used."""
     try:
-        sound = audio.stream(utterance.path)
+        sound = audio.stream(utterance.path, utterance.start, utterance.end)
         for _ in sound:
             pass
     except audio.AudioError as error:
@@ -67,6 +70,7 @@ def check(utterance: Utterance) -> Checked:
         utterance,
         sound.num_samples,
         sound.content,
+        sound.stored_rate,
         converted,
         warnings=sound.warnings,
     )
@@ -88,7 +92,7 @@ def check_all(
         )
     )
     problems = corpus.problems + [
-        Problem(str(result.utterance.path), result.problem)
+        Problem(result.utterance.place, result.problem)
         for result in checked
         if result.problem
     ]
@@ -102,36 +106,52 @@ def split_of(utterance: Utterance) -> str:
 
 
 def table(usable: list[Checked], segment: int, hop: int) -> str:
-    """Counts utterances, segments, short utterances and hours by split and emotion."""
-    rows: dict[tuple[str, str], Counter] = {}
+    """Counts utterances by split and emotion, and says how long they are.
+
+    Args:
+      usable: The recordings.
+      segment: Samples in a segment.
+      hop: Samples between the starts of two segments.
+    """
+    rows: dict[tuple[str, str], list[Checked]] = {}
+    totals: dict[str, list[Checked]] = {}
     for result in usable:
-        short = result.num_samples < segment
-        counts = Counter(
-            utterances=1,
-            segments=features.count(result.num_samples, segment, hop),
-            short=short,
-            samples=result.num_samples,
-        )
         split = split_of(result.utterance)
-        for key in ((split, result.utterance.emotion), (split, "all")):
-            rows[key] = rows.get(key, Counter()) + counts
+        rows.setdefault((split, result.utterance.emotion), []).append(result)
+        totals.setdefault(split, []).append(result)
+    wide = max(11, *(len(text.printable(emotion)) for _, emotion in rows)) + 1
     lines = [
-        f"{'split':<8}{'emotion':<12}{'utterances':>11}{'segments':>10}"
-        f"{'short':>7}{'hours':>8}"
+        f"{'split':<8}{'emotion':<{wide}}{'utterances':>11}{'segments':>10}{'short':>7}"
+        f"{'hours':>8}{'speakers':>10}{'shortest':>10}{'median':>8}{'longest':>9}"
     ]
-    # Each split's total comes last in it.
-    for split, emotion in sorted(rows, key=lambda key: (key[0], key[1] == "all", key)):
-        row = rows[split, emotion]
-        hours = row["samples"] / features.SAMPLE_RATE / 3600
-        lines.append(
-            f"{split:<8}{emotion:<12}{row['utterances']:>11}{row['segments']:>10}"
-            f"{row['short']:>7}{hours:>8.2f}"
-        )
+    for split, total in sorted(totals.items()):
+        of_split = sorted(key for key in rows if key[0] == split)
+        named = [(text.printable(key[1]), rows[key]) for key in of_split]
+        for emotion, some in [*named, ("all", total)]:
+            counts = _counts(some, segment, hop)
+            lines.append(f"{split:<8}{emotion:<{wide}}{counts}")
+    rates = Counter(result.stored_rate for result in usable)
+    listed = [f"{rate} Hz ({count})" for rate, count in sorted(rates.items())]
     lines.append(
         "short: shorter than one segment; kept as one segment of the repeated waveform "
-        "that is not counted here."
+        "that is not counted here. Shortest, median and longest are in seconds. Stored "
+        f"at {', '.join(listed)}."
     )
     return "\n".join(lines) + "\n"
+
+
+def _counts(some: list[Checked], segment: int, hop: int) -> str:
+    """A row of the table."""
+    samples = [result.num_samples for result in some]
+    segments = sum(features.count(number, segment, hop) for number in samples)
+    short = sum(number < segment for number in samples)
+    speakers = len({result.utterance.speaker for result in some} - {""})
+    seconds = [number / features.SAMPLE_RATE for number in samples]
+    return (
+        f"{len(some):>11}{segments:>10}{short:>7}{sum(seconds) / 3600:>8.2f}"
+        f"{speakers:>10}{min(seconds):>10.2f}{statistics.median(seconds):>8.2f}"
+        f"{max(seconds):>9.2f}"
+    )
 
 
 def refuse_or_list(problems: list[Problem], skip_bad: bool) -> str:
@@ -169,7 +189,7 @@ def list_warnings(usable: list[Checked]) -> str:
       The same as the text of a CSV file, '' when there is nothing.
     """
     rows = [
-        (_utf8(str(result.utterance.path)), warning)
+        (_utf8(result.utterance.place), warning)
         for result in usable
         for warning in result.warnings
     ]
@@ -189,23 +209,36 @@ def list_identical(usable: list[Checked]) -> str:
     Returns:
       The same as the text of a CSV file, '' when all differ.
     """
-    ids: dict[str, list[str]] = {}
+    found: dict[str, list[Utterance]] = {}
     for result in usable:
-        ids.setdefault(result.content, []).append(result.utterance.id)
-    identical = {content: same for content, same in ids.items() if len(same) > 1}
+        found.setdefault(result.content, []).append(result.utterance)
+    identical = {content: same for content, same in found.items() if len(same) > 1}
     if not identical:
         return ""
     print(
         "identical recordings (training never has one while the other is tested), "
         f"listed in {IDENTICAL}:"
     )
-    lines = [text.printable(" = ".join(same)) for same in identical.values()]
-    for line in lines[:10]:
+    lines = sorted(map(_identical, identical.values()), key=lambda line: line[0])
+    for _, line in lines[:10]:
         print(f"  {line}")
     if len(lines) > 10:
         print(f"  and {len(lines) - 10} more")
-    rows = [(content, id_) for content, same in identical.items() for id_ in same]
+    if contradicting := sum(not same for same, _ in lines):
+        print(
+            f"warning: {contradicting} of these lines have different emotions: which "
+            "is right?"
+        )
+    rows = [(content, u.id) for content, same in identical.items() for u in same]
     return text.csv_text(("content", "id"), rows)
+
+
+def _identical(same: list[Utterance]) -> tuple[bool, str]:
+    """Whether identical recordings have one emotion, and a line that names them."""
+    emotions = {utterance.emotion for utterance in same}
+    one = len(emotions) == 1
+    names = [u.id if one else f"{u.id} ({u.emotion})" for u in same]
+    return one, text.printable(" = ".join(names))
 
 
 def keep_emotions(usable: list[Checked], emotions: Sequence[str]) -> list[Checked]:
@@ -221,13 +254,42 @@ def keep_emotions(usable: list[Checked], emotions: Sequence[str]) -> list[Checke
 
 
 def warn_of_counts(corpus: str, usable: list[Checked]) -> None:
-    """Warns where the counts of a corpus are not the published ones."""
+    """Warns where the counts of a corpus are not the published ones, if any are."""
+    if corpus not in CORPORA:
+        return
     differences = CORPORA[corpus].count_differences(
         (r.utterance.kind, r.utterance.emotion, r.num_samples / features.SAMPLE_RATE)
         for r in usable
     )
     for difference in differences:
         print(f"warning: {difference}")
+
+
+def read_corpus(
+    name: str,
+    source: str | pathlib.Path | None,
+    labels: table_reader.Labels | None = None,
+) -> tuple[Corpus, str | pathlib.Path]:
+    """Lists a corpus.
+
+    Args:
+      name: A name in `CORPORA`, or anything where there are labels.
+      source: Its folder.
+      labels: Those of a corpus of one's own.
+
+    Returns:
+      The corpus, and where it was found: its folder, or its table.
+
+    Raises:
+      ValueError: When it is not there, or not such a corpus.
+    """
+    if labels:
+        by_folder = labels.path == table_reader.FOLDERS
+        found = source if by_folder and source else labels.path
+        return table_reader.read(labels, source), found
+    if not source:
+        raise ValueError(f"--source is needed: the folder that holds {name}")
+    return CORPORA[name].read(source), source
 
 
 def prepare(
@@ -237,16 +299,19 @@ def prepare(
     skip_bad: bool = False,
     workers: int = 1,
     pipeline: "apache_beam.Pipeline | None" = None,
+    labels: table_reader.Labels | None = None,
 ) -> tuple[pathlib.Path, bool]:
     """Checks the corpus and writes the data set, unless it is there already.
 
     Args:
       data_set: What to prepare.
-      source: The folder of the corpus; None for the default of `demo`.
+      source: The folder of the corpus; None for the default of `demo`, or that of the
+        labels.
       data_dir: The folder of all data sets.
       skip_bad: Whether to leave out what cannot be used, instead of refusing all.
       workers: Processes that decode, and compute where there is no pipeline.
       pipeline: It computes the features instead.
+      labels: Those of a corpus of one's own; None for a corpus with a reader.
 
     Returns:
       The data set's folder, and whether it was there.
@@ -261,9 +326,7 @@ def prepare(
         if made and data_set.is_prepared(data_dir):  # there is nothing to compare
             return folder, True
         source = source or data_dir / "demo_corpus"
-    elif not source:
-        raise ValueError(f"--source is needed: the folder that holds {data_set.corpus}")
-    corpus = CORPORA[data_set.corpus].read(source)
+    corpus, source = read_corpus(data_set.corpus, source, labels)
     usable, problems, converted = check_all(corpus, workers)
     if data_set.is_prepared(data_dir):
         compare(data_set, data_dir, keep_emotions(usable, data_set.emotions), source)
@@ -323,8 +386,11 @@ def write(
         data_set.feature_shape(),
         fields_by_split(usable, data_set.segment),
         pathlib.Path(source).expanduser().resolve().name,
+        own_split(usable),
     )
     notes = (notes or {}) | {records.PROVENANCE: json.dumps(told, indent=2) + "\n"}
+    if parts := own_split(usable):
+        notes[records.OWN_SPLIT] = records.own_split_text(parts)
     splits: dict[str, list[Utterance]] = {}
     for result in usable:
         splits.setdefault(split_of(result.utterance), []).append(result.utterance)
@@ -344,6 +410,12 @@ def fields_by_split(usable: list[Checked], segment: int) -> dict[str, list[dict]
         )
         splits.setdefault(split_of(result.utterance), []).append(row)
     return splits
+
+
+def own_split(usable: list[Checked]) -> dict[str, str]:
+    """The parts of the corpus's own split by id, {} where it has none."""
+    parts = {r.utterance.id: r.utterance.part for r in usable}
+    return parts if any(parts.values()) else {}
 
 
 def remove_leftovers(folder: pathlib.Path) -> None:
@@ -376,7 +448,8 @@ def compare(
     told = records.provenance(folder)
     shape = data_set.feature_shape()
     splits = fields_by_split(usable, data_set.segment)
-    now = records.describe(data_set, shape, splits, "")
+    parts = own_split(usable)
+    now = records.describe(data_set, shape, splits, "", parts)
     if now["digest"] == told["digest"]:
         return
     prepared = {row["id"]: row for row in map(records.decoded, found)}
@@ -390,6 +463,9 @@ def compare(
         other = [id_ for id_ in both if prepared[id_][field] != given[id_][field]]
         what = "sound" if field == "content" else field
         lines += _named(f"another {what}", other)
+    before = records.own_split(folder)
+    other = [id_ for id_ in both if before.get(id_, "") != parts.get(id_, "")]
+    lines += _named("in another part of the split", other)
     for name in ("feature_shape", "features_version", "data_set"):
         if told.get(name) != json.loads(json.dumps(now[name])):
             lines.append(f"{name}: {told.get(name)}, now {now[name]}")
@@ -397,8 +473,9 @@ def compare(
         f"{folder} was prepared from another source ({told['source']}) than "
         f"{text.printable(source)}:\n"
         + "".join(f"  {text.printable(line)}\n" for line in lines)
-        + "Keep it and give another --data_dir, or "
-        + data_set.how_to_repair(data_dir)
+        + "Keep it and give another "
+        + ("--data_dir" if data_set.corpus in CORPORA else "--name or --data_dir")
+        + f", or {data_set.how_to_repair(data_dir)}"
     )
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from data_prep import features
+from data_prep import corpora, features, text
 
 if TYPE_CHECKING:
     import tensorflow_datasets as tfds
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 NAME = "speech_emotion"
 VERSION = "1.2.0"
 PROVENANCE = "provenance.json"
+OWN_SPLIT = "own_split.csv"  # beside the records of a corpus that has a split
 TEXTS = ("id", "emotion", "speaker", "session", "dialogue", "kind", "text", "intensity")
 TEXTS += ("content",)
 # What decides a record besides its features, which follow from it.
@@ -89,10 +90,16 @@ class DataSet:
 
     def how_to_prepare(self, data_dir: str | pathlib.Path) -> str:
         """The command that prepares it."""
-        source = "" if self.corpus == "demo" else " --source=/path/to/the/corpus"
+        source = " --source=/path/to/the/corpus"
+        corpus = f"--corpus={self.corpus}"
+        if self.corpus == "demo":
+            source = ""
+        elif self.corpus not in corpora.readers():
+            corpus = f"--corpus=table --name={self.corpus}"
+            source = " --labels=/path/to/labels.csv"
         emotions = f" --emotions={','.join(self.emotions)}" if self.emotions else ""
         return (
-            f"python -m data_prep.build --corpus={self.corpus}{source}"
+            f"python -m data_prep.build {corpus}{source}"
             f" --data_dir={data_dir} --features={self.features}"
             f" --segment={self.segment} --hop={self.hop} --pad_mode={self.pad_mode}"
             f"{emotions}"
@@ -205,6 +212,7 @@ def describe(
     feature_shape: tuple[int, int],
     splits: Mapping[str, Sequence[Mapping[str, Any]]],
     source: str,
+    own_split: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """What is kept beside the records of where they came from, see `provenance`.
 
@@ -212,7 +220,8 @@ def describe(
       data_set: Which one.
       feature_shape: (frequency, time) of a segment.
       splits: The fields of all records of each split, in their order.
-      source: The name of the corpus's folder.
+      source: The name of the corpus's folder, or of its table.
+      own_split: The part of each utterance by id, where the corpus has a split.
     """
     told = {
         name: {
@@ -222,9 +231,13 @@ def describe(
         }
         for name, rows in splits.items()
     }
-    digests = json.dumps({name: told[name]["digest"] for name in sorted(told)})
+    digests = {name: told[name]["digest"] for name in sorted(told)}
+    if own_split:
+        digests[OWN_SPLIT] = _sha256(own_split_text(own_split))
     return {
-        "digest": hashlib.sha256(digests.encode()).hexdigest(),
+        "digest": _sha256(json.dumps(digests)),
+        "own_split": digests.get(OWN_SPLIT),
+        **_groups([row for rows in splits.values() for row in rows]),
         "source": source,
         "data_set": dataclasses.asdict(data_set),
         "feature_shape": list(feature_shape),
@@ -232,6 +245,61 @@ def describe(
         "records_version": VERSION,
         "splits": told,
     }
+
+
+def _sha256(written: str) -> str:
+    return hashlib.sha256(written.encode()).hexdigest()
+
+
+def _speakers(rows: Iterable[Mapping[str, Any]]) -> set[str]:
+    return {row["speaker"] for row in rows} - {""}
+
+
+def _groups(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Which emotions there are, by whom, and how many speakers can be kept apart."""
+    by_emotion: dict[str, list[Mapping[str, Any]]] = {}
+    for row in rows:
+        by_emotion.setdefault(row["emotion"], []).append(row)
+    emotions = {
+        emotion: {"utterances": len(some), "speakers": len(_speakers(some))}
+        for emotion, some in sorted(by_emotion.items())
+    }
+    # Those of a session stay together.
+    apart = {row["session"] or row["speaker"] for row in rows}
+    return {
+        "emotions": emotions,
+        "speakers": len(_speakers(rows)),
+        "without_speaker": sum(not row["speaker"] for row in rows),
+        "speaker_groups": len(apart - {""}),
+    }
+
+
+def own_split_text(parts: Mapping[str, str]) -> str:
+    """The text of `OWN_SPLIT`.
+
+    Args:
+      parts: 'train', 'validation', 'test' or '' of each utterance, by id.
+    """
+    return text.csv_text(("utterance", "split"), sorted(parts.items()))
+
+
+def own_split(folder: pathlib.Path) -> dict[str, str]:
+    """The part of each utterance in the corpus's own split, by id; {} without one.
+
+    Args:
+      folder: The data set's, see `DataSet.folder`.
+
+    Raises:
+      ValueError: When it is not what was prepared.
+    """
+    path, written = folder / OWN_SPLIT, provenance(folder).get("own_split")
+    if not written:
+        return {}
+    _, rows = text.read_csv(path) if path.is_file() else ([], [])
+    parts = {row[0]: row[1] for row in rows if len(row) == 2}
+    if _sha256(own_split_text(parts)) != written:
+        raise ValueError(f"{path} is not what was prepared (the digest differs)")
+    return parts
 
 
 def provenance(folder: pathlib.Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import ml_collections
 import tabulate
 
 from data_prep import claims
-from glam_jax import models, results, tables, values
+from glam_jax import models, prepared, results, tables, values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -123,12 +123,16 @@ def cells(
     """
     recipe = f",recipe={table.recipe}" if table.recipe else ""
     made = []
+    whole = make_config("")
+    prepared.complete(whole)
     for protocol, part in itertools.product(
-        table.protocols, _parts(table, make_config("").tfds_splits)
+        table.protocols, _parts(table, whole.tfds_splits)
     ):
         for model, alpha in itertools.product(table.models, table.alphas or ("",)):
             config = make_config(f"model={model}{recipe}")
             config.protocol, config.tfds_splits = protocol, part
+            if not any(config.label_sets.values()):
+                config.classes = whole.classes
             config.num_runs = config.num_runs or table.runs
             if alpha:
                 config.mixup_alpha = float(alpha)
@@ -231,15 +235,13 @@ def reproduce(
 
 def check(todo: Sequence[Cell]) -> None:
     """Finds what would end a training at once; see `reproduce`."""
-    from glam_jax import input_pipeline  # importing it takes seconds
-
     for model in dict.fromkeys(cell.config.model for cell in todo):
         models.create_model(model)
-    missing = [m for cell in todo for m in input_pipeline.missing(cell.config)]
+    missing = [m for cell in todo for m in prepared.missing(cell.config)]
     if missing:
         commands = list(dict.fromkeys(missing))
         data_dir = todo[0].config.data_dir
-        raise ValueError(input_pipeline.not_prepared(commands, data_dir))
+        raise ValueError(prepared.not_prepared(commands, data_dir))
 
 
 def train(todo: Sequence[Cell], out: pathlib.Path) -> list[str]:

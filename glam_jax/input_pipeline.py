@@ -1,7 +1,6 @@
 """Records of a prepared data set -> utterances, and their segments as arrays."""
 
 import dataclasses
-import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,10 +9,12 @@ import numpy as np
 from absl import flags
 
 from data_prep import records
-from glam_jax import splits
+from glam_jax import prepared, splits
 from glam_jax.splits import labels as labels_lib
 
-GROUPS = tuple(field.name for field in dataclasses.fields(splits.Groups))
+GROUPS = splits.GROUPS  # what records hold of them
+# Fields that are those of their corpus, where there are several: "emodb/03".
+_OF_CORPUS = ("id", *(name for name in GROUPS if name != "content"))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,30 +132,6 @@ class Features:
         return iter(dataset)
 
 
-def data_sets(config: ml_collections.ConfigDict) -> list[records.DataSet]:
-    """What a config reads: cut by its training hop, and by its test hop if another."""
-    return [
-        records.DataSet(
-            corpus=config.corpus,
-            features=config.features,
-            segment=config.segment,
-            hop=hop,
-            pad_mode=config.pad_mode,
-            emotions=tuple(config.emotions),
-        )
-        for hop in dict.fromkeys((config.hop, config.test_hop))
-    ]
-
-
-def missing(config: ml_collections.ConfigDict) -> list[str]:
-    """The commands that prepare what a config reads and is not there."""
-    return [
-        data_set.how_to_prepare(config.data_dir)
-        for data_set in data_sets(config)
-        if not data_set.is_prepared(config.data_dir)
-    ]
-
-
 def load(config: ml_collections.ConfigDict) -> Dataset:
     """Reads the utterances whose emotion is in the protocol's label set.
 
@@ -162,8 +139,8 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
       ValueError: When a data set is not prepared, lacks a split, or has no utterance of
         some class, or the two of different hops hold different utterances.
     """
-    if commands := missing(config):
-        raise ValueError(not_prepared(commands, config.data_dir))
+    if commands := prepared.missing(config):
+        raise ValueError(prepared.not_prepared(commands, config.data_dir))
     classes = labels_lib.label_set(config)
     label_of = {
         emotion: label
@@ -171,7 +148,8 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
         for emotion in emotions
     }
     cuts = [
-        _labelled_records(config, data_set, label_of) for data_set in data_sets(config)
+        _labelled_records(config, data_sets, label_of)
+        for data_sets in prepared.cuts(config)
     ]
     (found, feature_shape, too_short), *_ = cuts
     text = {
@@ -180,14 +158,14 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
     }
     labels = np.array([label_of[emotion] for emotion in text["emotion"]], np.int32)
     names = tuple(classes)
-    folders = [data_set.folder(config.data_dir) for data_set in data_sets(config)]
+    folders = prepared.folders(config)
     if absent := [names[i] for i in range(len(names)) if i not in labels]:
-        raise ValueError(f"{folders[0]} has no utterance of class {', '.join(absent)}")
+        raise ValueError(f"{folders} has no utterance of class {', '.join(absent)}")
     ids = [[record.fields["id"] for record in cut] for cut, *_ in cuts]
     if ids[-1] != ids[0]:
         raise ValueError(
-            f"{folders[0]} and {folders[-1]} hold different utterances; delete them "
-            "and prepare them again"
+            f"{folders} and the one cut by hop {config.test_hop} hold different "
+            "utterances; delete them and prepare them again"
         )
     counts = np.array([[record.segments for record in cut] for cut, *_ in cuts])
     first, total = counts[0].sum(), counts.sum()
@@ -204,7 +182,9 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
         testing=slice(first if len(cuts) == 2 else 0, total),
         labels=labels,
         ids=text["id"],
-        groups=splits.Groups(**{key: text[key] for key in GROUPS}),
+        groups=splits.Groups(
+            **{key: text[key] for key in GROUPS}, part=_own_split(config, text["id"])
+        ),
         class_names=names,
         too_short=too_short,
     )
@@ -212,33 +192,67 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
 
 def _labelled_records(
     config: ml_collections.ConfigDict,
-    data_set: records.DataSet,
+    data_sets: Sequence[records.DataSet],
     label_of: dict[str, int],
 ) -> tuple[list[records.Record], tuple[int, int], int]:
     """The records that the protocol uses, sorted by id, and a segment's shape.
 
     And the number of those that it leaves out since they are shorter than a segment.
+
+    Args:
+      config: The config.
+      data_sets: Of each corpus one, cut alike.
+      label_of: The label of each emotion that is used.
     """
-    found, shape = records.read(data_set, config.data_dir, config.tfds_splits)
     keeps_short = splits.protocol(config.protocol).keeps_short
-    labelled = [r for r in found if r.fields["emotion"].decode() in label_of]
-    used = [r for r in labelled if keeps_short or not r.fields["padded"]]
-    too_short = len(labelled) - len(used)
+    shape, used, too_short = (0, 0), [], 0
+    for data_set in data_sets:
+        parts = _parts(config, data_set, alone=len(data_sets) == 1)
+        found, shape = records.read(data_set, config.data_dir, parts)
+        labelled = [r for r in found if r.fields["emotion"].decode() in label_of]
+        kept = [r for r in labelled if keeps_short or not r.fields["padded"]]
+        too_short += len(labelled) - len(kept)
+        if not kept and len(data_sets) > 1:
+            words = sorted({r.fields["emotion"].decode() for r in found})
+            raise ValueError(
+                f"no utterance of {data_set.corpus} is of a class; its emotions are "
+                f"{', '.join(words)} (--config.classes)"
+            )
+        if len(data_sets) > 1:
+            kept = [_of_corpus(record, data_set.corpus) for record in kept]
+        used += kept
     return sorted(used, key=lambda record: record.fields["id"]), shape, too_short
 
 
-def not_prepared(commands: list[str], data_dir: str) -> str:
-    """What to do when data sets are missing.
-
-    Args:
-      commands: What `missing` gave.
-      data_dir: Where the data sets were looked for.
-    """
-    return (
-        f"not prepared yet in {pathlib.Path(data_dir).expanduser().absolute()}. "
-        "Prepare it with:\n"
-        + "".join(f"  {command}\n" for command in commands)
-        + "No corpus at hand? Try the synthetic demo:\n"
-        "  python -m data_prep.build --corpus=demo\n"
-        "  python -m glam_jax.main --config=configs/demo.py"
+def _parts(
+    config: ml_collections.ConfigDict, data_set: records.DataSet, alone: bool
+) -> Sequence[str]:
+    """The TFDS splits to read: of several corpora, those that this one has."""
+    if alone:
+        return config.tfds_splits
+    has = records.provenance(data_set.folder(config.data_dir))["splits"]
+    if parts := [part for part in config.tfds_splits if part in has]:
+        return parts
+    raise ValueError(
+        f"{data_set.corpus} has none of config.tfds_splits "
+        f"{','.join(config.tfds_splits)}; add those of its {', '.join(has)} to be used"
     )
+
+
+def _of_corpus(record: records.Record, corpus: str) -> records.Record:
+    own = {
+        name: f"{corpus}/".encode() + record.fields[name]
+        for name in _OF_CORPUS
+        if record.fields[name]
+    }
+    return dataclasses.replace(record, fields=record.fields | own)
+
+
+def _own_split(config: ml_collections.ConfigDict, ids: np.ndarray) -> np.ndarray:
+    """The part of each utterance in the split of its corpus, '' for none."""
+    parts, (data_sets, *_) = {}, prepared.cuts(config)
+    for data_set in data_sets:
+        prefix = f"{data_set.corpus}/" if len(data_sets) > 1 else ""
+        of_corpus = records.own_split(data_set.folder(config.data_dir))
+        parts |= {prefix + id_: part for id_, part in of_corpus.items()}
+    return np.array([parts.get(id_, "") for id_ in ids], str)

@@ -21,7 +21,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from data_prep import paths
-from glam_jax import command, input_pipeline, results, values
+from glam_jax import command, prepared, results, values
 
 FLAGS = flags.FLAGS
 
@@ -67,17 +67,18 @@ def train() -> None:
     values.check(config)
     workdir = paths.local(FLAGS.workdir or default_workdir(config), "--workdir")
     finished = (workdir / results.REPORT).exists()
-    if not finished and (commands := input_pipeline.missing(config)):
-        raise ValueError(input_pipeline.not_prepared(commands, config.data_dir))
+    if not finished and (commands := prepared.missing(config)):
+        raise ValueError(prepared.not_prepared(commands, config.data_dir))
     command.set_up_jax()  # not before flags and values are read: it takes seconds
-    from glam_jax import parallel, report, train
+    from glam_jax import by_corpus, parallel, report, train
 
     parallel.connect(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
     parallel.check_devices()
     if not parallel.is_first_process():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
     result = train.train_and_evaluate(config, str(workdir))
-    print(f"\n{report.title(result)}\n\n{report.table(result)}\n\nAll files: {workdir}")
+    parts = [report.title(result), report.table(result), by_corpus.table(result)]
+    print("\n" + "\n\n".join(filter(None, parts)) + f"\n\nAll files: {workdir}")
 
 
 if __name__ == "__main__":

@@ -74,15 +74,26 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray) -> float:
     return 100 * float(np.average(gaps, weights=bins["count"]))
 
 
+def effective(selection: str, row: Mapping[str, float]) -> str:
+    """The selection of an epoch that a run can have.
+
+    Args:
+      selection: That of the protocol.
+      row: The row of metrics.jsonl of any epoch of the run.
+    """
+    by_validation = selection == "validation"
+    return "last" if by_validation and "validation_wa" not in row else selection
+
+
 def rank(row: Mapping[str, float], selection: str) -> tuple[float, ...]:
     """How good an epoch is: the greatest is the one reported.
 
     Args:
       row: The epoch's row of metrics.jsonl.
       selection: 'last', or the best (WA + UA) / 2 on 'test' or 'validation', the
-        earlier of equal ones.
+        earlier of equal ones; the last where no utterance validates.
     """
-    if selection == "last":
+    if effective(selection, row) == "last":
         return (row["epoch"],)
     prefix = "validation_" if selection == "validation" else ""
     return (row[prefix + "wa"] + row[prefix + "ua"]) / 2, -row["epoch"]

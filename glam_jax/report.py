@@ -9,7 +9,7 @@ import ml_collections
 import numpy as np
 
 from configs import base
-from glam_jax import markup, metrics, results, splits, tables, workdir
+from glam_jax import by_corpus, markup, metrics, results, splits, tables, workdir
 from glam_jax.splits import labels, leakage
 
 MARKDOWN = "report.md"
@@ -72,7 +72,8 @@ def write(folder: pathlib.Path, splits_used: dict) -> dict:
 
 def summarise(config: dict, outputs: workdir.Workdir, class_names: list[str]) -> dict:
     """Gathers the numbers of all runs: what report.json holds."""
-    protocol = splits.protocol(config["protocol"])
+    selection = splits.protocol(config["protocol"]).selection
+    selection = metrics.effective(selection, outputs.metrics.rows[0])
     runs, matrices, predictions = [], [], []
     for number in outputs.predictions.runs():
         labels, probabilities = outputs.predictions.of_run(number)
@@ -86,8 +87,8 @@ def summarise(config: dict, outputs: workdir.Workdir, class_names: list[str]) ->
         run = {key: rows[0][key] for key in keys}
         run["test_utterances"] = len(labels)
         run["confusion_matrix"] = matrix.tolist()
-        for name, selection in _selections(protocol).items():
-            row = metrics.selected(rows, selection)
+        for name, of_epoch in _selections(selection).items():
+            row = metrics.selected(rows, of_epoch)
             run[name] = {key: row[key] for key in ("epoch", *metrics.NAMES)}
         runs.append(run)
     pooled = np.sum(matrices, axis=0)
@@ -97,7 +98,7 @@ def summarise(config: dict, outputs: workdir.Workdir, class_names: list[str]) ->
         "tfds_splits": config["tfds_splits"],
         "model": config["model"],
         "protocol": config["protocol"],
-        "selection": protocol.selection,
+        "selection": selection,
         "num_epochs": config["num_epochs"],
         "classes": class_names,
         "summary": {
@@ -105,9 +106,12 @@ def summarise(config: dict, outputs: workdir.Workdir, class_names: list[str]) ->
                 measure: metrics.summarise([r[name][measure] for r in runs], ratio)
                 for measure in metrics.NAMES
             }
-            for name in _selections(protocol)
+            for name in _selections(selection)
         },
         "pooled": metrics.from_confusion(pooled),
+        "corpora": by_corpus.measure(
+            config["corpus"], outputs.predictions, runs, len(class_names)
+        ),
         "calibration_error": metrics.calibration_error(
             *(np.concatenate(parts) for parts in zip(*predictions, strict=True))
         ),
@@ -128,8 +132,8 @@ def recipe(config: ml_collections.ConfigDict | Mapping[str, Any]) -> dict[str, A
     return {field: config[field] for field in RECIPE if field not in without}
 
 
-def _selections(protocol: splits.Protocol) -> dict[str, str]:
-    return {"selected": protocol.selection, "last": "last", "best_on_test": "test"}
+def _selections(selection: str) -> dict[str, str]:
+    return {"selected": selection, "last": "last", "best_on_test": "test"}
 
 
 def title(report: dict) -> str:
@@ -148,7 +152,7 @@ def table(report: dict) -> str:
     The epoch that the protocol reports comes first, then the others.
     """
     lines = []
-    for name, selection in _selections(splits.protocol(report["protocol"])).items():
+    for name, selection in _selections(report["selection"]).items():
         description = results.SELECTIONS[selection]
         if name == "selected":
             description = markup.Bold(f"reported: {description}")
@@ -198,6 +202,11 @@ def markdown(report: dict) -> str:
         "interval of the mean, which allows for runs that share data: Nadeau & Bengio "
         "2003).",
         table(report),
+        *(
+            ["By corpus, at the epoch reported:", by_corpus.table(report)]
+            if report["corpora"]
+            else []
+        ),
         f"All test utterances of all runs together: {', '.join(pooled)}; expected "
         f"calibration error {report['calibration_error']:.2f} %.",
         f"Splits: {leakage.describe(report['splits']['both_sides'])}; SHA-256 of "

@@ -92,8 +92,11 @@ def named_splits(
         path = paths.local(config.split_file, "config.split_file")
         read = split_files.read(path, dataset.ids)
         selection = splits.protocol(config.protocol).selection
+        by_validation = selection == "validation"
+        if config.protocol == "table":  # it reports the last epoch where none has any
+            by_validation = any(len(split.validation) for split in read.values())
         for name, split in read.items():
-            if selection == "validation" and len(split.validation) == 0:
+            if by_validation and len(split.validation) == 0:
                 raise ValueError(
                     f"split file {config.split_file}: {name} has no validation "
                     f"utterance, by which protocol {config.protocol!r} chooses an epoch"

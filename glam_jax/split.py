@@ -38,9 +38,9 @@ def define_flags() -> None:
 def write() -> None:
     """Writes the splits of the flags' config, and prints the leakage of each."""
     config = FLAGS.config
+    values.check(config)
     name = FLAGS.out or f"{config.corpus}_{config.protocol}.csv"
     path = paths.local(name, "--out")
-    values.check(config)
     # Not before the flags are read: importing these takes seconds.
     from glam_jax import input_pipeline, runs
     from glam_jax.splits import leakage, split_files

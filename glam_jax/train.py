@@ -18,6 +18,7 @@ from glam_jax import (
     input_pipeline,
     metrics,
     parallel,
+    prepared,
     provenance,
     recognizer,
     report,
@@ -155,7 +156,7 @@ def compile_and_tell(
     count, *shape = dataset.features.shape
     print(
         f"{count} segments of {shape[0]} x {shape[1]} from "
-        f"{input_pipeline.data_sets(config)[0].folder(config.data_dir)}\n"
+        f"{prepared.folders(config)}\n"
         f"compiling for {parallel.describe()} ... ",
         end="",
         flush=True,
@@ -267,7 +268,7 @@ def begin(
     outputs.metrics.forget_after(run.number, member.epochs_done)
     rows = outputs.metrics.of_run(run.number)
     lost = notes["metrics"] != results.digest(rows)
-    if rows and selection != "last":
+    if rows and metrics.effective(selection, rows[0]) != "last":
         best = metrics.selected(rows, selection)["epoch"] * run.steps_per_epoch
         lost |= best not in checkpoints.all_steps()
     if not lost:
@@ -413,7 +414,9 @@ def is_due(rows: list[dict], config: ml_collections.ConfigDict) -> bool:
     if epoch % config.checkpoint_every == 0 or epoch == config.num_epochs:
         return True
     selection = splits.protocol(config.protocol).selection
-    return selection != "last" and metrics.selected(rows, selection) is rows[-1]
+    if metrics.effective(selection, rows[-1]) == "last":
+        return False
+    return metrics.selected(rows, selection) is rows[-1]
 
 
 def selected_state(

@@ -2,12 +2,11 @@
 
 import difflib
 import math
-import pkgutil
 
 import ml_collections
 
-from data_prep import corpora, features, paths
-from glam_jax import models, splits
+from data_prep import features, paths
+from glam_jax import models, prepared, splits
 from glam_jax.splits import labels
 
 NAMES = {
@@ -18,7 +17,6 @@ NAMES = {
     "input": ("auto", "resident", "stream"),
     "protocol": tuple(splits.PROTOCOLS),
     "pad_mode": features.PAD_MODES,
-    "corpus": tuple(module.name for module in pkgutil.iter_modules(corpora.__path__)),
 }
 # (smallest, largest) of what is whole; an int32 counts steps and seeds.
 _MOST = 2**31 - 1
@@ -59,7 +57,8 @@ WITHOUT_EFFECT = (
 def check(config: ml_collections.ConfigDict) -> None:
     """Raises ValueError for a value that no training can have, by its field.
 
-    A network or features of one's own are imported.
+    A network or features of one's own are imported. What the config leaves to the
+    prepared data is filled in, see `prepared.complete`.
     """
     for field, (smallest, largest) in WHOLE.items():
         if not smallest <= config[field] <= largest:
@@ -70,6 +69,12 @@ def check(config: ml_collections.ConfigDict) -> None:
     for field, (words, holds) in NUMBERS.items():
         if not (math.isfinite(config[field]) and holds(config[field])):
             raise ValueError(f"config.{field} must be {words}, not {config[field]}")
+    for field in ("data_dir", "split_file"):
+        paths.local(config[field], f"config.{field}")
+    prepared.check_corpus(config)
+    features.check_kind(config["features"])
+    models.row(config["model"])
+    prepared.complete(config)
     for field, names in NAMES.items():
         if config[field] not in names:
             near = difflib.get_close_matches(str(config[field]), names, n=1)
@@ -78,8 +83,4 @@ def check(config: ml_collections.ConfigDict) -> None:
                 f"unknown config.{field} {config[field]!r}{hint} (there are "
                 f"{', '.join(names)})"
             )
-    for field in ("data_dir", "split_file"):
-        paths.local(config[field], f"config.{field}")
-    models.row(config["model"])
-    features.check_kind(config["features"])
     labels.label_set(config)

@@ -5,6 +5,7 @@ and its checkpoints. Of several processes all read and only the first writes.
 """
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import pathlib
@@ -18,6 +19,7 @@ from glam_jax import (
     checkpoint,
     input_pipeline,
     parallel,
+    prepared,
     results,
     runs,
     steps,
@@ -269,7 +271,7 @@ class Workdir:
             config.model,
             dataset.class_names,
             config.dtype,
-            input_pipeline.data_sets(config)[-1],
+            dataclasses.replace(prepared.cuts(config)[-1][0], corpus=config.corpus),
             dataset.features.shape[1:],
         )
         names = [dataset.class_names[label] for label in dataset.labels]

@@ -55,3 +55,10 @@ def test_a_config_without_classes_is_told_how_to_set_them():
 def test_what_is_no_label_set_is_refused(text, message):
     with pytest.raises(ValueError, match=rf"config\.classes: .*{message}"):
         labels.parse(text, "classes")
+
+
+def test_words_in_quotes_may_have_blanks_commas_and_quotes():
+    classes = {"very sad": ("very sad", "sad,ish"), "loud": ('"loud"', "a=b")}
+    text = labels.written(classes)
+    assert labels.parse(text, "classes") == classes
+    assert labels.written({"sad": ("sad", "low")}) == "sad=sad,low"

@@ -34,6 +34,11 @@ IEMOCAP = groups(
 )
 # Four speakers who say two texts each, as in EmoDB.
 EMODB = groups(["03", "08", "09", "10"] * 2, text=["a01"] * 4 + ["b02"] * 4)
+# A table with a split of its own; the last row is in none of its parts.
+TABLE = groups(
+    ["a", "a", "b", "b", "c"], part=["train", "test", "train", "validation", ""]
+)
+CORPORA = {"text": EMODB, "table": TABLE}
 
 
 def test_parts(protocol, corpus, num_folds=2):
@@ -56,7 +61,7 @@ def test_random_splits_are_the_references():
 
 @pytest.mark.parametrize("protocol", splits.PROTOCOLS)
 def test_no_utterance_is_used_twice(protocol):
-    corpus = EMODB if protocol == "text" else IEMOCAP
+    corpus = CORPORA.get(protocol, IEMOCAP)
     for test in test_parts(protocol, corpus):
         split = splits.split(protocol, corpus, 0, test)
         used = np.concatenate([split.train, split.validation, split.test])
@@ -124,6 +129,7 @@ def test_a_recording_never_trains_while_an_identical_one_is_held_out(protocol):
         session=["1", "2"] * count,
         text=["x", "y"] * count,
         content=np.repeat(np.arange(count), 2).astype(str),
+        part=["train", "test"] * count,
     )
     twice.content[:20] = ""  # what is not known cannot be compared
     for test in test_parts(protocol, twice):

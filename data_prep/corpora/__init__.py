@@ -9,6 +9,7 @@ import dataclasses
 import fnmatch
 import os
 import pathlib
+import pkgutil
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
@@ -32,6 +33,11 @@ class Utterance:
       text: The sentence spoken ('a01', 'DFA', ...), '' where nothing was prescribed.
       intensity: The corpus's own word for how strongly the emotion is acted ('strong',
         'HI', ...), '' where it has none.
+      part: 'train', 'validation' or 'test' in the corpus's own split, '' where it has
+        none.
+      start: Where the recording begins in its file, in seconds.
+      end: Where it ends, in seconds; None for the end of the file.
+      row: Where its label stands ('labels.csv, line 7'), '' where that is the name.
     """
 
     id: str
@@ -43,6 +49,15 @@ class Utterance:
     kind: str = ""
     text: str = ""
     intensity: str = ""
+    part: str = ""
+    start: float = 0.0
+    end: float | None = None
+    row: str = ""
+
+    @property
+    def place(self) -> str:
+        """The file, and where its label stands: how messages name the recording."""
+        return f"{self.path} ({self.row})" if self.row else str(self.path)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,6 +80,12 @@ class Corpus:
     warnings: tuple[str, ...] = ()
 
 
+def readers() -> tuple[str, ...]:
+    """The names of the corpora that have a reader, without importing it."""
+    modules = (module.name for module in pkgutil.iter_modules(__path__))
+    return tuple(name for name in modules if name != "table")
+
+
 def existing_folder(source: str | pathlib.Path) -> pathlib.Path:
     """Returns `source` as a path.
 
@@ -75,6 +96,11 @@ def existing_folder(source: str | pathlib.Path) -> pathlib.Path:
     if not folder.is_dir():
         raise ValueError(f"{folder} is not a folder")
     return folder
+
+
+def is_sound(name: str) -> bool:
+    """Whether a file is called like sound, and is not what macOS leaves (._*)."""
+    return pathlib.Path(name).suffix.lower() in SOUND and not name.startswith("._")
 
 
 def wav_files(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:
@@ -161,8 +187,7 @@ def _unread(
         ]
         for name in sorted(names):
             path = folder / name
-            is_sound = path.suffix.lower() in SOUND and not name.startswith("._")
-            if is_sound and path not in taken:
+            if is_sound(name) and path not in taken:
                 parents = [path, *path.relative_to(source).parents]
                 inside = [source / parent for parent in reversed(parents)]
                 place = next((p for p in inside if p not in used), path)

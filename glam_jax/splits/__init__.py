@@ -19,6 +19,8 @@ class Groups:
       dialogue: the conversation.
       text: the sentence, where the corpus has fixed ones.
       content: a digest of the samples: equal for identical recordings.
+      part: train, validation or test in the corpus's own split; it is no group that
+        can stand on both sides.
     """
 
     speaker: np.ndarray
@@ -26,6 +28,10 @@ class Groups:
     dialogue: np.ndarray
     text: np.ndarray
     content: np.ndarray
+    part: np.ndarray = dataclasses.field(default_factory=lambda: np.zeros(0, str))
+
+
+GROUPS = tuple(f.name for f in dataclasses.fields(Groups) if f.name != "part")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -48,8 +54,8 @@ class Protocol:
     Attributes:
       label_set: Which of the config's label sets it uses.
       keeps_short: Whether utterances shorter than one segment count.
-      selection: The epoch reported: the best on 'test', the best on 'validation', or
-        the 'last'.
+      selection: The epoch reported: the best on 'test', the best on 'validation' (the
+        last where no utterance validates), or the 'last'.
       folds: From (groups, num_folds) to the test utterances of each fold, by what the
         fold leaves out; to {} for a random split. Raises `Impossible` with what it
         needs and what the data have.
@@ -98,6 +104,29 @@ def deal_speakers(groups: Groups, num_folds: int) -> dict[str, np.ndarray]:
 
     dealt = model_selection.GroupKFold(num_folds).split(values, groups=values)
     return {f"fold{k}": test for k, (_, test) in enumerate(dealt)}
+
+
+def own_fold(groups: Groups, num_folds: int) -> dict[str, np.ndarray]:
+    """The test utterances of the corpus's own split.
+
+    Args:
+      groups: The groups of all utterances.
+      num_folds: It has no effect.
+    """
+    if missing := [part for part in ("train", "test") if part not in groups.part]:
+        raise Impossible(
+            "needs a table with a split column, but no utterance that is used has "
+            f"{' or '.join(missing)} there"
+        )
+    return {"table": np.flatnonzero(groups.part == "test")}
+
+
+def own_split(groups: Groups, seed: int, test: np.ndarray) -> Split:
+    """The corpus's own split; what it leaves empty is not used."""
+    train, validation = (
+        np.flatnonzero(groups.part == part) for part in ("train", "validation")
+    )
+    return Split(train, validation, test)
 
 
 def draw_test(groups: Groups, seed: int, test: np.ndarray | None) -> Split:
@@ -164,6 +193,7 @@ PROTOCOLS = {
     ),
     "speaker_folds": _leave_out(deal_speakers, "speaker", "dialogue"),
     "text": _leave_out(functools.partial(leave_each_out, what="text"), "text"),
+    "table": Protocol("speaker_independent", True, "validation", own_fold, own_split),
 }
 
 
@@ -243,9 +273,9 @@ def shared(split: Split, groups: Groups) -> dict[str, list[str]]:
     """The speakers, sessions, ... both in the test and in what is learned from."""
     learned = np.concatenate([split.train, split.validation])
     return {
-        field.name: sorted(set(values[learned]) & set(values[split.test]) - {""})
-        for field in dataclasses.fields(groups)
-        for values in [getattr(groups, field.name)]
+        name: sorted(set(values[learned]) & set(values[split.test]) - {""})
+        for name in GROUPS
+        for values in [getattr(groups, name)]
     }
 
 

@@ -354,3 +354,11 @@ def test_a_stream_gives_the_samples_of_the_whole_in_blocks(path, rate):
     np.testing.assert_array_equal(np.concatenate(blocks), whole)
     assert stream.num_samples == len(whole)
     assert stream.content == audio.read(path).digest()
+
+
+def test_blocks_of_mp3_are_what_the_whole_gives(tmp_path):
+    path = tmp_path / "long.mp3"
+    tone = 0.5 * np.sin(np.arange(16000 * 12) ** 1.2 / 40)
+    soundfile.write(path, tone, 16000)
+    whole, _ = soundfile.read(path, dtype="float32")
+    np.testing.assert_allclose(audio.read(path).wave, whole, atol=1e-6)

@@ -1,0 +1,243 @@
+"""What a config reads: its prepared data sets, and what it leaves to them."""
+
+import difflib
+import pathlib
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import ml_collections
+
+from data_prep import corpora, text
+from data_prep.corpora import table
+from glam_jax.splits import labels
+
+if TYPE_CHECKING:
+    from data_prep import records
+
+# An emotion of fewer speakers and fewer utterances is no class unless it is named.
+FEWEST_SPEAKERS, FEWEST_UTTERANCES = 2, 10
+
+
+def corpus_names(config: ml_collections.ConfigDict) -> list[str]:
+    """The corpora that a config trains on: 'emodb+emovo' are two."""
+    return config.corpus.split("+")
+
+
+def cuts(config: ml_collections.ConfigDict) -> "list[list[records.DataSet]]":
+    """The data sets of all corpora, by the training hop, and the test hop if another.
+
+    Args:
+      config: The config.
+    """
+    from data_prep import records  # importing it takes seconds
+
+    return [
+        [
+            records.DataSet(
+                corpus=corpus,
+                features=config.features,
+                segment=config.segment,
+                hop=hop,
+                pad_mode=config.pad_mode,
+                emotions=tuple(config.emotions),
+            )
+            for corpus in corpus_names(config)
+        ]
+        for hop in dict.fromkeys((config.hop, config.test_hop))
+    ]
+
+
+def folders(config: ml_collections.ConfigDict) -> str:
+    """The folders of the data sets that train, for a line."""
+    return ", ".join(str(found.folder(config.data_dir)) for found in cuts(config)[0])
+
+
+def missing(config: ml_collections.ConfigDict) -> list[str]:
+    """The commands that prepare what a config reads and is not there."""
+    return [
+        data_set.how_to_prepare(config.data_dir)
+        for data_sets in cuts(config)
+        for data_set in data_sets
+        if not data_set.is_prepared(config.data_dir)
+    ]
+
+
+def not_prepared(commands: list[str], data_dir: str) -> str:
+    """What to do when data sets are missing.
+
+    Args:
+      commands: What `missing` gave.
+      data_dir: Where the data sets were looked for.
+    """
+    return (
+        f"not prepared yet in {pathlib.Path(data_dir).expanduser().absolute()}. "
+        "Prepare it with:\n"
+        + "".join(f"  {command}\n" for command in commands)
+        + "No corpus at hand? Try the synthetic demo:\n"
+        "  python -m data_prep.build --corpus=demo\n"
+        "  python -m glam_jax.main --config=configs/demo.py"
+    )
+
+
+def check_corpus(config: ml_collections.ConfigDict) -> None:
+    """Finds the corpora of a config among those with a reader and those prepared.
+
+    Raises:
+      ValueError: For one that is neither, or one that is named twice.
+    """
+    names = corpus_names(config)
+    if len(set(names)) < len(names):
+        raise ValueError(f"config.corpus {config.corpus!r} names a corpus twice")
+    unknown = [name for name in names if name not in corpora.readers()]
+    if not unknown:
+        return
+    own = _own_corpora(config.data_dir)
+    for name in unknown:
+        if name in own:
+            continue
+        known = [*corpora.readers(), *own]
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        where = pathlib.Path(config.data_dir).expanduser().absolute()
+        raise ValueError(
+            f"unknown config.corpus {name!r}{hint} (there are {', '.join(known)}). A "
+            f"table of your own is prepared, into {where}, with: python -m "
+            f"data_prep.build --corpus=table --name={name or 'NAME'} "
+            f"--labels=/path/to/labels.csv --data_dir={config.data_dir}"
+        )
+
+
+def _own_corpora(data_dir: str) -> list[str]:
+    """The corpora without a reader of which a data set is prepared."""
+    from data_prep import records  # importing it takes seconds
+
+    found = set()
+    folder = pathlib.Path(data_dir).expanduser() / records.NAME
+    for path in folder.glob(f"*/{records.VERSION}/{records.PROVENANCE}"):
+        told = records.provenance(path.parent)
+        found.add(told.get("data_set", {}).get("corpus", ""))
+    return sorted(found - {"", *corpora.readers()})
+
+
+def complete(config: ml_collections.ConfigDict) -> None:
+    """Fills in what a config leaves to the prepared data, and says what it took.
+
+    These are classes, the protocol, and the TFDS splits; a config that names them is
+    left as it is.
+
+    Args:
+      config: The config, which is changed.
+
+    Raises:
+      ValueError: When the data sets are not prepared, or give no classes.
+    """
+    classes = config.classes or any(config.label_sets.values())
+    if classes and config.protocol and config.tfds_splits:
+        return
+    from data_prep import records  # importing it takes seconds
+
+    if commands := missing(config):
+        raise ValueError(not_prepared(commands, config.data_dir))
+    data_folders = [found.folder(config.data_dir) for found in cuts(config)[0]]
+    told = [records.provenance(folder) for folder in data_folders]
+    if not config.tfds_splits:
+        parts = [part for of_corpus in told for part in of_corpus["splits"]]
+        config.tfds_splits = tuple(dict.fromkeys(parts))
+    for folder, of_corpus in zip(data_folders, told, strict=True):
+        if "emotions" not in of_corpus:
+            raise ValueError(
+                f"{folder} was prepared by an earlier version, which kept no counts: "
+                "delete it and prepare it again, or set --config.classes and "
+                "--config.protocol"
+            )
+    if not classes:
+        config.classes = labels.written(_classes(config.corpus, told))
+    elif config.classes:
+        _tell_unused(labels.label_set(config), told)
+    if not config.protocol:
+        own_splits = [set(records.own_split(f).values()) for f in data_folders]
+        choose_protocol(config, told, own_splits)
+
+
+def _classes(corpus: str, told: list[dict[str, Any]]) -> dict[str, tuple[str, ...]]:
+    """The emotions that are frequent enough; those of one spelling are a class."""
+    utterances: dict[str, Counter] = {}
+    speakers: Counter = Counter()
+    for of_corpus in told:
+        for word, counts in of_corpus["emotions"].items():
+            key = table.spelling(word)
+            utterances.setdefault(key, Counter())[word] += counts["utterances"]
+            speakers[key] += counts["speakers"]
+    classes, few = {}, []
+    for key, words in sorted(utterances.items()):
+        (name, _), *_ = words.most_common(1)
+        enough = words.total() >= FEWEST_UTTERANCES
+        if enough or speakers[key] >= FEWEST_SPEAKERS:
+            classes[name] = tuple(sorted(words))
+        else:
+            few.append(f"{name} ({words.total()})")
+    found = {name: sum(utterances[table.spelling(name)].values()) for name in classes}
+    listed = ", ".join(f"{name} ({count})" for name, count in found.items())
+    if few:
+        print(
+            f"left out, with fewer than {FEWEST_SPEAKERS} speakers and "
+            f"{FEWEST_UTTERANCES} utterances: {text.printable(', '.join(few))}"
+        )
+    if len(classes) < 2:
+        raise ValueError(
+            f"{corpus} has {len(classes)} emotions of {FEWEST_SPEAKERS} speakers or "
+            f"{FEWEST_UTTERANCES} utterances, and two are needed ({listed or 'none'}); "
+            'name the classes, such as --config.classes="sad=sad happy=happy,joy"'
+        )
+    print(
+        f"classes of {corpus}: {text.printable(listed)}; --config.classes maps and "
+        "merges them"
+    )
+    return classes
+
+
+def _tell_unused(
+    classes: dict[str, tuple[str, ...]], told: list[dict[str, Any]]
+) -> None:
+    """Prints the emotions that are in no class, and the words that nothing has."""
+    found: Counter = Counter()
+    for of_corpus in told:
+        for word, counts in of_corpus["emotions"].items():
+            found[word] += counts["utterances"]
+    words = {word for of_class in classes.values() for word in of_class}
+    if unused := [f"{word} ({found[word]})" for word in sorted(found.keys() - words)]:
+        print(f"in no class: {text.printable(', '.join(unused))}")
+    if unknown := sorted(words - found.keys()):
+        listed = " or ".join(map(repr, unknown))
+        print(f"warning: config.classes: no utterance is {listed}")
+
+
+def choose_protocol(
+    config: ml_collections.ConfigDict,
+    told: list[dict[str, Any]],
+    own_splits: list[set[str]],
+) -> None:
+    """Sets the protocol that the data allow, and says which.
+
+    Args:
+      config: The config, which is changed.
+      told: The provenance of each data set.
+      own_splits: The parts that the own split of each corpus has.
+    """
+    without = sum(of_corpus["without_speaker"] for of_corpus in told)
+    groups = sum(of_corpus["speaker_groups"] for of_corpus in told)
+    if all({"train", "test"} <= parts for parts in own_splits):
+        config.protocol, why = "table", "the table has a split"
+    elif not without and groups > 1:
+        config.protocol, why = "speaker_folds", "speakers are known"
+        if groups < config.num_folds:
+            config.num_folds = groups
+        why += f", {config.num_folds} folds"
+    else:
+        config.protocol = "paper"
+        why = f"{without} utterances name no speaker" if without else "one speaker"
+        print(
+            "warning: a random split, which may have the same speakers in training and "
+            "in test: the scores say little about new speakers"
+        )
+    print(f"protocol {config.protocol}: {why}; --config.protocol chooses another")
