@@ -301,7 +301,8 @@ def stream(path: pathlib.Path) -> Stream:
             f"announces {hours:,.0f} hours of sound; {_MOST_HOURS} are the most"
         )
     warnings = [opened.odd] if opened.odd else []
-    return Stream(file.samplerate, file.channels, _decoded(file), warnings)
+    blocks = _decoded(file, opened.md5, opened.sample_bytes)
+    return Stream(file.samplerate, file.channels, blocks, warnings)
 
 
 def from_samples(samples: np.ndarray, rate: int) -> Stream:
@@ -357,18 +358,33 @@ def as_floats(samples: np.ndarray) -> np.ndarray:
     return (samples - np.float64(middle)) / (limits.max - middle + 1)
 
 
-def _decoded(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
-    """(frames, channels) float32 blocks of a file, which is closed at its end."""
-    read = 0
+def _decoded(
+    file: soundfile.SoundFile, md5: bytes, sample_bytes: int
+) -> Iterator[np.ndarray]:
+    """(frames, channels) float32 blocks of a file, which is closed at its end.
+
+    Args:
+      file: The file.
+      md5: That of its samples as integers, b"" where it is not known.
+      sample_bytes: Bytes of such an integer.
+    """
+    read, found = 0, hashlib.md5(usedforsecurity=False)
+    kind = "int32" if md5 else "float32"
     with file, _reasons():
-        while len(block := file.read(_BLOCK, dtype="float32", always_2d=True)):
+        while len(block := file.read(_BLOCK, dtype=kind, always_2d=True)):
             read += len(block)
+            if md5:  # the high bytes of an integer are those that were stored
+                parts = block.astype("<i4").view(np.uint8).reshape(-1, 4)
+                found.update(parts[:, 4 - sample_bytes :].tobytes())
+                block = (block / 2.0**31).astype(np.float32)
             yield block
         if read < file.frames:
             raise AudioError(
                 f"is cut short: {file.frames - read} of {file.frames} samples are "
                 "missing"
             )
+        if md5 and found.digest() != md5:
+            raise AudioError("is damaged: its samples do not have their MD5")
 
 
 @contextlib.contextmanager
@@ -376,6 +392,8 @@ def _reasons() -> Iterator[None]:
     """Whatever the libraries raise about a file is an AudioError."""
     try:
         yield
+    except AudioError:
+        raise
     except containers.NotWhole as error:
         raise AudioError(str(error)) from error
     except soundfile.LibsndfileError as error:
@@ -384,6 +402,8 @@ def _reasons() -> Iterator[None]:
         raise AudioError(f"cannot be decoded ({error})") from error
     except OSError as error:
         raise AudioError(f"cannot be read ({error.strerror})") from error
+    except Exception as error:  # what a header says can lead anywhere
+        raise AudioError(f"cannot be decoded ({error!r:.200})") from error
 
 
 def _decibel(power: float) -> float:

@@ -91,7 +91,8 @@ class SpeechEmotion(dataset_builder.FileReaderBuilder):
     ) -> None:
         del dl_manager, download_config  # nothing is downloaded
         for name, note in self._notes.items():
-            (self.data_path / name).write_text(note)  # data_path is not final yet
+            path = pathlib.Path(self.data_path / name)  # data_path is not final yet
+            path.write_text(note, encoding="utf-8", newline="")
         files = {
             split: self._files(split, utterances)
             for split, utterances in self._utterances.items()

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import pathlib
 import shutil
@@ -324,7 +325,11 @@ def write(
         fields_by_split(usable, data_set.segment),
         pathlib.Path(source).expanduser().resolve().name,
     )
-    notes = (notes or {}) | {records.PROVENANCE: json.dumps(told, indent=2) + "\n"}
+    notes = notes or {}
+    told["notes"] = {
+        name: hashlib.sha256(note.encode()).hexdigest() for name, note in notes.items()
+    }
+    notes = notes | {records.PROVENANCE: json.dumps(told, indent=2) + "\n"}
     splits: dict[str, list[Utterance]] = {}
     for result in usable:
         splits.setdefault(split_of(result.utterance), []).append(result.utterance)
@@ -344,6 +349,18 @@ def fields_by_split(usable: list[Checked], segment: int) -> dict[str, list[dict]
         )
         splits.setdefault(split_of(result.utterance), []).append(row)
     return splits
+
+
+def damaged_notes(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The files beside the records that are not what was written."""
+    written = records.provenance(folder).get("notes", {})
+    files = {name: folder / name for name in written}
+    return [
+        path
+        for name, path in files.items()
+        if not path.is_file()
+        or hashlib.sha256(path.read_bytes()).hexdigest() != written[name]
+    ]
 
 
 def remove_leftovers(folder: pathlib.Path) -> None:

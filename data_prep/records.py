@@ -222,9 +222,8 @@ def describe(
         }
         for name, rows in splits.items()
     }
-    digests = json.dumps({name: told[name]["digest"] for name in sorted(told)})
     return {
-        "digest": hashlib.sha256(digests.encode()).hexdigest(),
+        "digest": _of_splits(told),
         "source": source,
         "data_set": dataclasses.asdict(data_set),
         "feature_shape": list(feature_shape),
@@ -253,10 +252,17 @@ def provenance(folder: pathlib.Path) -> dict[str, Any]:
         told = json.loads(path.read_bytes())
         for split in told["splits"].values():
             _ = split["digest"], split["utterances"], split["segments"]
-        _ = told["digest"], told["source"]
+        _ = told["source"]
+        if told["digest"] != _of_splits(told["splits"]):
+            raise ValueError("its digests contradict each other")
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is missing or damaged ({error})") from error
     return told
+
+
+def _of_splits(told: Mapping[str, Mapping[str, Any]]) -> str:
+    digests = json.dumps({name: told[name]["digest"] for name in sorted(told)})
+    return hashlib.sha256(digests.encode()).hexdigest()
 
 
 def segments(num_samples: int, data_set: DataSet) -> int:
@@ -318,11 +324,12 @@ def read(
     try:
         builder = tfds.builder_from_directory(folder)
         known, shape = builder.info.splits, builder.info.features["features"].shape[1:]
+    except Exception as error:  # of any library below
+        raise ValueError(f"{folder} is damaged ({_short(error)}): {repair}") from error
+    try:
         told = provenance(folder)
     except ValueError as error:
         raise ValueError(f"{error}: {repair}") from error
-    except Exception as error:  # of any library below
-        raise ValueError(f"{folder} is damaged ({_short(error)}): {repair}") from error
     if missing := set(splits or ()) - set(known):
         raise ValueError(
             f"{folder} has no split {', '.join(sorted(missing))}; it has "
