@@ -233,7 +233,9 @@ class Workdir:
                 "metrics": results.digest(self.metrics.of_run(number)),
                 "files": results.folder_digest(self.folder / run["weights"]),
             }
-            other = [what for what, digest in digests.items() if run.get(what) != digest]
+            other = [
+                what for what, digest in digests.items() if run.get(what) != digest
+            ]
             if not other:
                 found.add(number)
                 continue
