@@ -323,7 +323,9 @@ def stream(path: pathlib.Path, start: float = 0.0, end: float | None = None) -> 
             f"announces {hours:,.0f} hours of sound; {_MOST_HOURS} are the most"
         )
     warnings = [opened.odd] if opened.odd else []
-    blocks = _decoded(file, *_frames(file, start, end))
+    first, count = _frames(file, start, end)
+    md5 = opened.md5 if count is None else b""  # that of the whole
+    blocks = _decoded(file, first, count, md5, opened.sample_bytes)
     return Stream(file.samplerate, file.channels, blocks, warnings)
 
 
@@ -397,7 +399,11 @@ def _frames(
 
 
 def _decoded(
-    file: soundfile.SoundFile, first: int, count: int | None
+    file: soundfile.SoundFile,
+    first: int,
+    count: int | None,
+    md5: bytes,
+    sample_bytes: int,
 ) -> Iterator[np.ndarray]:
     """(frames, channels) float32 blocks of a file, which is closed at their end.
 
@@ -405,8 +411,11 @@ def _decoded(
       file: The file.
       first: The frame to begin with.
       count: Frames to read; None for all, which is also found to be too few.
+      md5: That of its samples as integers, b"" where it is not known.
+      sample_bytes: Bytes of such an integer.
     """
     read, wanted = 0, file.frames if count is None else count
+    kind, found = "int32" if md5 else "float32", hashlib.md5(usedforsecurity=False)
     with file, _reasons():
         if first:  # a frame of MP3 needs those before it
             warm_up = min(first, _WARM_UP) if file.format in ("MP3", "OGG") else 0
@@ -414,15 +423,21 @@ def _decoded(
             file.read(warm_up)
         while count is None or read < count:
             size = _BLOCK if count is None else min(_BLOCK, count - read)
-            block = file.read(size, dtype="float32", always_2d=True)
+            block = file.read(size, dtype=kind, always_2d=True)
             if not len(block):
                 break
             read += len(block)
+            if md5:  # the high bytes of an integer are those that were stored
+                parts = block.astype("<i4").view(np.uint8).reshape(-1, 4)
+                found.update(parts[:, 4 - sample_bytes :].tobytes())
+                block = (block / 2.0**31).astype(np.float32)
             yield block
         if read < wanted:
             raise AudioError(
                 f"is cut short: {wanted - read} of {wanted} samples are missing"
             )
+        if md5 and found.digest() != md5:
+            raise AudioError("is damaged: its samples do not have their MD5")
 
 
 @contextlib.contextmanager
@@ -430,6 +445,8 @@ def _reasons() -> Iterator[None]:
     """Whatever the libraries raise about a file is an AudioError."""
     try:
         yield
+    except AudioError:
+        raise
     except containers.NotWhole as error:
         raise AudioError(str(error)) from error
     except soundfile.LibsndfileError as error:
@@ -438,6 +455,8 @@ def _reasons() -> Iterator[None]:
         raise AudioError(f"cannot be decoded ({error})") from error
     except OSError as error:
         raise AudioError(f"cannot be read ({error.strerror})") from error
+    except Exception as error:  # what a header says can lead anywhere
+        raise AudioError(f"cannot be decoded ({error!r:.200})") from error
 
 
 def _decibel(power: float) -> float:

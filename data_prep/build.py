@@ -175,11 +175,15 @@ def build() -> None:
     pipeline = beam_pipeline(FLAGS.beam_runner, FLAGS.beam_pipeline_options)
     if pipeline:  # a job that runs elsewhere tells in its log where, and how far it is
         logging.set_verbosity(logging.INFO)
-    with paths.written(data_dir, "--data_dir"):
+    with paths.written(data_dir, paths.make_room("--data_dir")):
         folder, was_there = preparation.prepare(
             data_set, source, data_dir, FLAGS.skip_bad, workers, pipeline, labels
         )
-    print((folder / preparation.SUMMARY).read_text())
+    if damaged := preparation.damaged_notes(folder):
+        raise ValueError(
+            f"{damaged[0]} is not what was written: {data_set.how_to_repair(data_dir)}"
+        )
+    print((folder / preparation.SUMMARY).read_text(encoding="utf-8"))
     if was_there:
         print(f"{folder} was prepared before; delete it to prepare it again.")
     else:

@@ -45,6 +45,7 @@ class SpeechEmotion(dataset_builder.FileReaderBuilder):
         "1.0.0": "Initial release.",
         "1.1.0": "Fields text, intensity and content.",
         "1.2.0": "provenance.json beside the records, and equal bytes of equal data.",
+        "1.3.0": "provenance.json tells emotions, speakers, own splits and sound.",
     }
 
     def __init__(
@@ -91,7 +92,8 @@ class SpeechEmotion(dataset_builder.FileReaderBuilder):
     ) -> None:
         del dl_manager, download_config  # nothing is downloaded
         for name, note in self._notes.items():
-            (self.data_path / name).write_text(note)  # data_path is not final yet
+            path = pathlib.Path(self.data_path / name)  # data_path is not final yet
+            path.write_text(note, encoding="utf-8", newline="")
         files = {
             split: self._files(split, utterances)
             for split, utterances in self._utterances.items()

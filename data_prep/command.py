@@ -1,5 +1,6 @@
 """How commands begin and end: flags, what a person sees, and the exit status."""
 
+import io
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -31,6 +32,8 @@ def run(work: Callable[[], None]) -> None:
     """Calls `work`; what a user can cause or mend ends in a line and a status."""
     signals.stop_at_once()
     logging.set_verbosity(logging.ERROR)  # libraries tell what they do
+    if isinstance(sys.stdout, io.TextIOWrapper):  # it may not know the corpus's letters
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         work()
     except signals.Preempted:

@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 _GIT_LFS = b"version https://git-lfs"
 _HEAD = 1024  # bytes: the whole header of NIST, the beginning of any other
 _LAST_PAGE = 65_307  # bytes, the most that a page of Ogg has
+_LAME_SUM = 154  # bytes from the name of its header to the checksum of LAME
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +41,11 @@ _CHUNKS = {
 }
 
 
+# Formats of WAV whose frames have all the same bytes: PCM, float, A-law, mu-law, and
+# what tells its kind elsewhere.
+_UNPACKED = (1, 3, 6, 7, 0xFFFE)
+
+
 @dataclasses.dataclass(frozen=True)
 class Opened:
     """How to open a file that is whole.
@@ -47,10 +53,14 @@ class Opened:
     Attributes:
       file: Its path, or a `Changed` one where its header needs another length.
       odd: What is odd about it and no reason to refuse it, '' when nothing is.
+      md5: Of the samples as integers, b"" where the file does not tell it.
+      sample_bytes: Bytes of such an integer.
     """
 
     file: Any
     odd: str = ""
+    md5: bytes = b""
+    sample_bytes: int = 0
 
 
 class NotWhole(ValueError):
@@ -84,7 +94,7 @@ def check_whole(path: pathlib.Path) -> Opened:
         elif head[:4] == b"OggS":
             return _check_last_page(file, size) or Opened(path)
         elif head[:4] == b"fLaC":
-            return _check_flac(head) or Opened(path)
+            return _check_flac(path, head)
         elif head[:3] == b"ID3" or head[:1] == b"\xff":
             return Opened(path, _check_mp3(file, head))
         else:
@@ -121,23 +131,41 @@ class Changed:
 
 def _check_chunks(file: BinaryIO, size: int, head: bytes) -> str | int:
     layout = _CHUNKS[head[:4]]
-    at, long_length = layout.first, None
+    at, long_length, odd = layout.first, None, ""
     while chunk := _chunk(file, at, layout):
         name, start, length = chunk
         if name == b"ds64":  # RF64 has the lengths that need 64 bits here
             file.seek(start + 8)
             (long_length,) = struct.unpack("<Q", file.read(8).ljust(8, b"\0"))
+        if name.startswith(b"fmt "):
+            odd = _contradiction(file, start, layout)
         if name.startswith(layout.sound):
             if long_length is not None and length == 0xFFFFFFFF:
                 length = long_length
             end = _end(start, length, layout)
             if end <= size and _only_chunks(file, end, size, layout):
-                return ""
-            return _compare(start, length, size, start - 4)
+                return odd
+            return _compare(start, length, size, start - 4) or odd
         at = _end(start, length, layout)
         if at != start + length and not _named(file, at, layout):
             at = start + length  # some writers leave out the byte that fills up
     raise NotWhole("is cut short: it ends before any sound")
+
+
+def _contradiction(file: BinaryIO, at: int, layout: Chunks) -> str:
+    """Whether bytes per second and per frame are those of the rate and channels."""
+    order = layout.header[0]
+    file.seek(at)
+    head = file.read(16).ljust(16, b"\0")
+    kind, channels, rate, speed, frame, bits = struct.unpack(f"{order}HHIIHH", head)
+    if kind not in _UNPACKED:
+        return ""
+    if frame == channels * -(-bits // 8) and speed == rate * frame:
+        return ""
+    return (
+        f"has a header that contradicts itself: {rate} Hz, {channels} channels and "
+        f"{bits} bits, but {speed} bytes a second and {frame} a frame"
+    )
 
 
 def _compare(start: int, length: int, size: int, field: int) -> str | int:
@@ -166,6 +194,8 @@ def _is_open(length: int) -> bool:
 def _chunk(file: BinaryIO, at: int, layout: Chunks) -> tuple[bytes, int, int] | None:
     """(name, start, length) of the chunk at a place, None behind the last one."""
     header = struct.calcsize(layout.header)
+    if at >= 1 << 62:  # where no file reaches
+        return None
     file.seek(at)
     found = file.read(header)
     if len(found) < header:
@@ -194,6 +224,8 @@ def _only_chunks(file: BinaryIO, at: int, size: int, layout: Chunks) -> bool:
         name, start, length = chunk
         if not re.fullmatch(rb"[ -~]{4}", name[:4]) or start + length > size:
             return False
+        if name[:4] in _CHUNKS:  # another whole file
+            return False
         at = _end(start, length, layout)
     return at >= size - 1
 
@@ -209,12 +241,15 @@ def _check_last_page(file: BinaryIO, size: int) -> None:
         raise NotWhole("is cut short: its last page is missing")
 
 
-def _check_flac(head: bytes) -> None:
+def _check_flac(path: pathlib.Path, head: bytes) -> Opened:
     if not int.from_bytes(head[21:26]) & 0xFFFFFFFFF:  # samples, in 36 bits
         raise NotWhole(
             "does not say how many samples it holds (was it written to a pipe?): "
             "convert it to WAV, or to FLAC once more"
         )
+    bits = (head[20] << 4 & 16 | head[21] >> 4) + 1
+    md5 = head[26:42] if bits in (8, 16, 24) and any(head[26:42]) else b""
+    return Opened(path, md5=md5, sample_bytes=bits // 8)
 
 
 def _check_mp3(file: BinaryIO, head: bytes) -> str:
@@ -226,9 +261,24 @@ def _check_mp3(file: BinaryIO, head: bytes) -> str:
         )
     file.seek(start)
     first = file.read(_HEAD)
-    if any(name in first for name in (b"Xing", b"Info", b"VBRI")):
+    if tag := re.search(b"Xing|Info|VBRI", first):
+        at = tag.start() + _LAME_SUM
+        written = int.from_bytes(first[at : at + 2])
+        has_sum = re.search(b"LAME|Lavc|Lavf", first[:at])
+        if has_sum and written not in (0, _crc16(first[:at])):
+            return "has a header whose checksum is wrong: is its length right?"
         return ""
     return "does not say how long it is (MP3 without a Xing header): is it whole?"
+
+
+def _crc16(content: bytes) -> int:
+    """The checksum that LAME writes of the beginning of a file."""
+    found = 0
+    for byte in content:
+        found ^= byte
+        for _ in range(8):
+            found = found >> 1 ^ (0xA001 if found & 1 else 0)
+    return found
 
 
 def _check_nist(head: bytes, size: int) -> str | int:

@@ -29,17 +29,22 @@ def local(path: str | os.PathLike, what: str) -> pathlib.Path:
         raise ValueError(f"{what}={path}: this user has no home") from error
 
 
+def make_room(flag: str) -> str:
+    """What to do when a disk is full, where a flag names the folder."""
+    return f"make room, or give another {flag}; the same command goes on"
+
+
 class DiskFull(ValueError):
     """There is no room left where something is to be written."""
 
 
 @contextlib.contextmanager
-def written(folder: pathlib.Path, flag: str) -> Iterator[None]:
+def written(folder: pathlib.Path, advice: str) -> Iterator[None]:
     """While it is open, whatever is raised about a full disk names the folder.
 
     Args:
       folder: Where is written.
-      flag: The flag that names another folder.
+      advice: What to do when it is full.
 
     Raises:
       DiskFull: When its disk, or the user's share of it, is full.
@@ -51,10 +56,7 @@ def written(folder: pathlib.Path, flag: str) -> Iterator[None]:
     except Exception as error:
         if not _tells_of_a_full_disk(error):
             raise
-        raise DiskFull(
-            f"the disk of {folder} is full: make room, or give another {flag}; the "
-            "same command goes on"
-        ) from error
+        raise DiskFull(f"the disk of {folder} is full: {advice}") from error
 
 
 def _tells_of_a_full_disk(error: BaseException | None) -> bool:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import hashlib
 import json
 import pathlib
 import shutil
@@ -388,9 +389,13 @@ def write(
         pathlib.Path(source).expanduser().resolve().name,
         own_split(usable),
     )
-    notes = (notes or {}) | {records.PROVENANCE: json.dumps(told, indent=2) + "\n"}
+    notes = dict(notes or {})
     if parts := own_split(usable):
         notes[records.OWN_SPLIT] = records.own_split_text(parts)
+    told["notes"] = {
+        name: hashlib.sha256(note.encode()).hexdigest() for name, note in notes.items()
+    }
+    notes[records.PROVENANCE] = json.dumps(told, indent=2) + "\n"
     splits: dict[str, list[Utterance]] = {}
     for result in usable:
         splits.setdefault(split_of(result.utterance), []).append(result.utterance)
@@ -416,6 +421,18 @@ def own_split(usable: list[Checked]) -> dict[str, str]:
     """The parts of the corpus's own split by id, {} where it has none."""
     parts = {r.utterance.id: r.utterance.part for r in usable}
     return parts if any(parts.values()) else {}
+
+
+def damaged_notes(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The files beside the records that are not what was written."""
+    written = records.provenance(folder).get("notes", {})
+    files = {name: folder / name for name in written}
+    return [
+        path
+        for name, path in files.items()
+        if not path.is_file()
+        or hashlib.sha256(path.read_bytes()).hexdigest() != written[name]
+    ]
 
 
 def remove_leftovers(folder: pathlib.Path) -> None:

@@ -33,10 +33,16 @@ def in_order(
         return
     # Forked on Linux, which takes no time: a new interpreter imports for 2 s.
     method = "fork" if sys.platform == "linux" else None
+    context = multiprocessing.get_context(method)
     try:
-        with ProcessPoolExecutor(
-            workers, multiprocessing.get_context(method), _start
-        ) as pool:
+        executor = ProcessPoolExecutor(workers, context, _start)
+    except OSError as error:
+        raise ChildProcessError(
+            f"no worker processes can be made here ({error.strerror}; is there a "
+            "/dev/shm?): give --workers=1"
+        ) from error
+    try:
+        with executor as pool:
             yield from pool.map(function, items, chunksize=chunk)
     except BrokenProcessPool as error:
         raise ChildProcessError(

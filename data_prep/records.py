@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from data_prep.corpora import Utterance
 
 NAME = "speech_emotion"
-VERSION = "1.2.0"
+VERSION = "1.3.0"
 PROVENANCE = "provenance.json"
 OWN_SPLIT = "own_split.csv"  # beside the records of a corpus that has a split
 TEXTS = ("id", "emotion", "speaker", "session", "dialogue", "kind", "text", "intensity")
@@ -231,19 +231,19 @@ def describe(
         }
         for name, rows in splits.items()
     }
-    digests = {name: told[name]["digest"] for name in sorted(told)}
-    if own_split:
-        digests[OWN_SPLIT] = _sha256(own_split_text(own_split))
-    return {
-        "digest": _sha256(json.dumps(digests)),
-        "own_split": digests.get(OWN_SPLIT),
+    described = {
+        "splits": told,
+        "own_split": _sha256(own_split_text(own_split)) if own_split else None,
         **_groups([row for rows in splits.values() for row in rows]),
+    }
+    return {
+        "digest": _total(described),
+        **described,
         "source": source,
         "data_set": dataclasses.asdict(data_set),
         "feature_shape": list(feature_shape),
         "features_version": features.VERSION,
         "records_version": VERSION,
-        "splits": told,
     }
 
 
@@ -321,10 +321,18 @@ def provenance(folder: pathlib.Path) -> dict[str, Any]:
         told = json.loads(path.read_bytes())
         for split in told["splits"].values():
             _ = split["digest"], split["utterances"], split["segments"]
-        _ = told["digest"], told["source"]
+        _ = told["source"]
+        if told["digest"] != _total(told):
+            raise ValueError("its digests contradict each other")
     except (OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is missing or damaged ({error})") from error
     return told
+
+
+def _total(told: Mapping[str, Any]) -> str:
+    """The SHA-256 of all that `describe` tells of the utterances."""
+    names = ("splits", "own_split", *_groups([]))
+    return _sha256(json.dumps({name: told[name] for name in names}, sort_keys=True))
 
 
 def segments(num_samples: int, data_set: DataSet) -> int:
@@ -386,11 +394,12 @@ def read(
     try:
         builder = tfds.builder_from_directory(folder)
         known, shape = builder.info.splits, builder.info.features["features"].shape[1:]
+    except Exception as error:  # of any library below
+        raise ValueError(f"{folder} is damaged ({_short(error)}): {repair}") from error
+    try:
         told = provenance(folder)
     except ValueError as error:
         raise ValueError(f"{error}: {repair}") from error
-    except Exception as error:  # of any library below
-        raise ValueError(f"{folder} is damaged ({_short(error)}): {repair}") from error
     if missing := set(splits or ()) - set(known):
         raise ValueError(
             f"{folder} has no split {', '.join(sorted(missing))}; it has "

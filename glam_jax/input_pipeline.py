@@ -1,6 +1,7 @@
 """Records of a prepared data set -> utterances, and their segments as arrays."""
 
 import dataclasses
+import pathlib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -8,7 +9,7 @@ import ml_collections
 import numpy as np
 from absl import flags
 
-from data_prep import records
+from data_prep import paths, records
 from glam_jax import prepared, splits
 from glam_jax.splits import labels as labels_lib
 
@@ -129,7 +130,12 @@ class Features:
             if not flags.FLAGS.is_parsed():  # Grain reads its own, even in a notebook
                 flags.FLAGS.mark_as_parsed()
             dataset = dataset.mp_prefetch(grain.MultiprocessingOptions(workers))
-        return iter(dataset)
+        with paths.written(
+            pathlib.Path("/dev/shm"),
+            "enlarge it (docker run --shm-size=1g), or read in threads: "
+            "--config.input_workers=0",
+        ):
+            yield from dataset
 
 
 def load(config: ml_collections.ConfigDict) -> Dataset:

@@ -43,10 +43,9 @@ def connect(
                 "address of process 0"
             )
         return
-    try:
-        if coordinator == "auto":
-            jax.distributed.initialize()
-            return
+    given: tuple = ()
+    if coordinator != "auto":
+        given = (coordinator, num_processes, process_id)
         if not re.fullmatch(r".+:\d+", coordinator):
             raise ValueError(
                 f"--coordinator={coordinator} is neither HOST:PORT nor auto"
@@ -56,10 +55,13 @@ def connect(
                 "--coordinator=HOST:PORT needs --num_processes, and --process_id from "
                 "0 to one less"
             )
-        jax.distributed.initialize(coordinator, num_processes, process_id)
-    except (RuntimeError, KeyError, OSError) as error:
+    try:
+        jax.distributed.initialize(*given)
+    except (RuntimeError, KeyError, OSError, ValueError) as error:
         raise ValueError(
-            f"cannot join the processes of --coordinator={coordinator}: {error!s:.200}"
+            f"cannot join the processes of --coordinator={coordinator} "
+            f"({error!s:.200}). Start each of them alike, under SLURM by srun, or give "
+            "HOST:PORT of process 0 with --num_processes and --process_id"
         ) from error
 
 

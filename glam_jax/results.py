@@ -13,6 +13,7 @@ import numpy as np
 from data_prep import text
 
 REPORT = "report.json"  # written last: a folder that has it is finished
+MODEL = "model.json"
 UTTERANCES = "utterances.csv"
 EMBEDDING = "embedding.npz"
 # What an epoch is chosen by, in words.
@@ -22,6 +23,9 @@ SELECTIONS = {
     "last": "last epoch",
 }
 DELETE = "give another --workdir, or delete this one to train again"
+# What model.json holds the digests of, once a training is finished.
+WRITTEN = ("config.json", "splits.csv", UTTERANCES, "predictions.csv", "metrics.jsonl")
+WRITTEN += (EMBEDDING, "report.md", REPORT, "*.png", "*.pdf")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +75,13 @@ def read(
       ValueError: When the training is not finished, or was made by a version of
         glam_jax that left less.
     """
-    report = read_report(folder) if report is None else report
+    if report is None:
+        report = read_report(folder)
+        if other := not_as_written(folder):
+            raise ValueError(
+                f"{other[0]} is not what was written; the training's command makes it "
+                f"again: python -m glam_jax.main --config=... --workdir={folder}"
+            )
     for file in (UTTERANCES, "predictions.csv", "metrics.jsonl"):
         if not (folder / file).is_file():
             raise ValueError(
@@ -116,11 +126,53 @@ def read_json(path: pathlib.Path) -> dict[str, Any]:
       ValueError: When it is missing or damaged.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if "digest" in found:
+            rest = {key: value for key, value in found.items() if key != "digest"}
+            if found["digest"] != digest([rest]):
+                raise ValueError("it is not what was written")
+        return found
     except FileNotFoundError as error:
         raise ValueError(f"{path} is missing; {DELETE}") from error
-    except ValueError as error:
+    except (ValueError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error}); {DELETE}") from error
+
+
+def json_text(described: dict[str, Any]) -> str:
+    """The text of a file with its own digest, which `read_json` checks."""
+    rest = {key: value for key, value in described.items() if key != "digest"}
+    rest = json.loads(json.dumps(rest))  # as it is read back
+    return json.dumps(rest | {"digest": digest([rest])}, indent=2) + "\n"
+
+
+def digests(folder: pathlib.Path) -> dict[str, str]:
+    """The SHA-256 of each file that a training has written, by its name."""
+    paths = [path for pattern in WRITTEN for path in sorted(folder.glob(pattern))]
+    return {path.name: _of_file(path) for path in paths}
+
+
+def folder_digest(folder: pathlib.Path) -> str:
+    """The SHA-256 of all files of a folder, with their names."""
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    names = [path.relative_to(folder).as_posix() for path in files]
+    return digest([*zip(names, map(_of_file, files), strict=True)])
+
+
+def not_as_written(folder: pathlib.Path) -> list[pathlib.Path]:
+    """The files and weights of a finished training that are damaged or missing."""
+    model = read_json(folder / MODEL)
+    files, found = model.get("files", {}), digests(folder)
+    other = [folder / name for name in files if files[name] != found.get(name)]
+    return other + [
+        folder / run["weights"]
+        for run in model.get("runs", [])
+        if "files" in run and run["files"] != folder_digest(folder / run["weights"])
+    ]
+
+
+def _of_file(path: pathlib.Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest(rows: Sequence[Any]) -> str:

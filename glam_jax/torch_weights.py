@@ -1,6 +1,5 @@
 """A PyTorch state_dict (as numpy arrays) -> Flax variables, or a folder to load."""
 
-import json
 import pathlib
 from collections.abc import Mapping, Sequence
 
@@ -9,7 +8,7 @@ import numpy as np
 import safetensors.numpy
 
 from data_prep import paths, records, text
-from glam_jax import models, weights
+from glam_jax import models, results, weights
 
 # Module of the reference implementation -> module of ours.
 _FIRST = {
@@ -145,7 +144,7 @@ def write_folder(
     weights.save(folder / "weights", variables)
     text.write_text(
         folder / weights.MODEL,
-        json.dumps(description | {"runs": [chosen]}, indent=2) + "\n",
+        results.json_text(description | {"runs": [chosen]}),
     )
 
 

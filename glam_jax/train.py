@@ -2,7 +2,6 @@
 
 import contextlib
 import dataclasses
-import hashlib
 import pathlib
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,7 +24,6 @@ from glam_jax import (
     results,
     splits,
     steps,
-    weights,
 )
 from glam_jax import program as program_lib
 from glam_jax import progress as progress_lib
@@ -63,7 +61,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     dataset = input_pipeline.load(config)
     all_runs = runs_lib.plan(config, dataset)
     # Not before: what is refused leaves no folder.
-    with paths.written(folder, "--workdir"), _hold(folder):
+    with paths.written(folder, paths.make_room("--workdir")), _hold(folder):
         return _train_and_evaluate(config, dataset, all_runs, folder)
 
 
@@ -171,16 +169,15 @@ def compile_and_tell(
 
 def complete(folder: pathlib.Path) -> dict | None:
     """Reads the report of a finished training; None when there is none to believe."""
-    path = folder / results.REPORT
-    if not path.exists():
+    if not (folder / results.REPORT).exists():
         return None
-    sealed = results.read_json(folder / weights.MODEL).get("report")
-    if sealed != hashlib.sha256(path.read_bytes()).hexdigest():
-        print(f"{path} is not what was written; it is made again")
+    if other := results.not_as_written(folder):
+        for path in other:
+            print(f"{path} is not what was written; it is made again")
         return None
-    report = results.read_json(path)
+    report = results.read_json(folder / results.REPORT)
     if not results.is_current(report):
-        print(f"{path} was written by an earlier version; it is made again")
+        print(f"{folder} was reported by an earlier version; it is reported again")
         return None
     print(f"{folder} is complete.")
     return report

@@ -1,7 +1,6 @@
 """The files of a trained network: model.json, which describes it, and its weights."""
 
 import hashlib
-import json
 import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,10 +10,12 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import linen as nn
 
+from glam_jax import results
+
 if TYPE_CHECKING:
     from data_prep import records
 
-MODEL = "model.json"
+MODEL = results.MODEL
 FORMAT = 1  # of model.json
 CHECKPOINTS = "checkpoints"
 
@@ -70,9 +71,9 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
             "--workdir of a training: python -m glam_jax.main --config=..."
         )
     try:
-        description = json.loads(path.read_text(encoding="utf-8"))
+        description = results.read_json(path)
         found = description["format"]
-    except (ValueError, KeyError, TypeError) as error:
+    except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error}); train again") from error
     if found != FORMAT:
         versions = description.get("provenance", {}).get("versions", {})

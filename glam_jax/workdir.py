@@ -28,6 +28,7 @@ from glam_jax import (
 )
 
 CONFIG = "config.json"
+SPLITS = "splits.csv"
 # What a training leaves; a folder with one of them is its config's.
 RESULTS = (
     weights.CHECKPOINTS,
@@ -94,12 +95,17 @@ def keep_splits(folder: pathlib.Path, split_table: str) -> None:
     Raises:
       ValueError: When the training in `folder` began with other splits.
     """
-    path = folder / "splits.csv"
-    if has_results(folder) and path.exists() and path.read_text() != split_table:
-        raise ValueError(
-            f"{folder} was begun with other splits: the data set or the split file has "
-            "changed since. Give another --workdir, or delete this one."
-        )
+    path, model = folder / SPLITS, folder / weights.MODEL
+    table = split_table.encode()
+    if has_results(folder) and model.exists():
+        digest = hashlib.sha256(table).hexdigest()
+        if (results.read_json(model).get("splits") or digest) != digest:
+            raise ValueError(
+                f"{folder} was begun with other splits: the data set or the split file "
+                "has changed since. Give another --workdir, or delete this one."
+            )
+        if path.exists() and path.read_bytes() != table:
+            print(f"{path} is not what was written; it is written again")
     write_atomically(path, split_table)
 
 
@@ -148,6 +154,8 @@ class Predictions:
     """
 
     def __init__(self, folder: pathlib.Path, class_names: tuple[str, ...]):
+        if len(set(class_names)) < len(class_names):
+            raise ValueError(f"two classes have one name: {', '.join(class_names)}")
         self._path = folder / "predictions.csv"
         self._class_names = class_names
         self._rows: list[list[str]] = []
@@ -218,22 +226,26 @@ class Workdir:
         return self.folder / weights.CHECKPOINTS / f"run_{run:03d}"
 
     def finished(self) -> set[int]:
-        """The runs whose predictions and metrics are those that were written."""
+        """The runs whose predictions, metrics and weights are as they were written."""
         found = set()
         for run in self.model.get("runs", []):
             number = run["run"]
-            for file, rows in (
-                ("predictions", self.predictions.rows_of(number)),
-                ("metrics", self.metrics.of_run(number)),
-            ):
-                if run[file] != results.digest(rows):
-                    print(
-                        f"{self.folder}: the {file} of run {number} are not those that "
-                        "were written; they are made again"
-                    )
-                    break
-            else:
+            digests = {
+                "predictions": results.digest(self.predictions.rows_of(number)),
+                "metrics": results.digest(self.metrics.of_run(number)),
+                "files": results.folder_digest(self.folder / run["weights"]),
+            }
+            other = [
+                what for what, digest in digests.items() if run.get(what) != digest
+            ]
+            if not other:
                 found.add(number)
+                continue
+            words = " and ".join(other).replace("files", f"files of {run['weights']}")
+            print(
+                f"{self.folder}: {words} of run {number} are not those that were "
+                "written; they are made again"
+            )
         return found
 
     def check_data(self, digest: str) -> None:
@@ -267,6 +279,7 @@ class Workdir:
             | {"started": self.started() or provenance["started"], "ended": None},
             "runs": self.model.get("runs", []),
             "protocol": config.protocol,
+            "splits": results.digests(self.folder).get(SPLITS),
         } | weights.describe(
             config.model,
             dataset.class_names,
@@ -304,6 +317,7 @@ class Workdir:
             "epoch": step // run.steps_per_epoch,
             "weights": chosen_weights.relative_to(self.folder).as_posix(),
             "sha256": weights.digest(steps.variables(state)),
+            "files": results.folder_digest(chosen_weights),
             "metrics": results.digest(self.metrics.of_run(run.number)),
             "predictions": results.digest(self.predictions.rows_of(run.number)),
         }
@@ -317,10 +331,11 @@ class Workdir:
         self._write_model()
 
     def seal(self, report: str) -> None:
-        """Notes the digest of report.json, before it is written."""
-        self.model["report"] = hashlib.sha256(report.encode()).hexdigest()
+        """Notes the digests of all files, also of report.json, before it is written."""
+        of_report = hashlib.sha256(report.encode()).hexdigest()
+        files = results.digests(self.folder) | {results.REPORT: of_report}
+        self.model["files"] = files
         self._write_model()
 
     def _write_model(self) -> None:
-        text = json.dumps(self.model, indent=2) + "\n"
-        write_atomically(self.folder / weights.MODEL, text)
+        write_atomically(self.folder / weights.MODEL, results.json_text(self.model))

@@ -8,7 +8,7 @@ import jax
 
 import glam_jax
 from data_prep.text import read_csv
-from glam_jax import input_pipeline, provenance
+from glam_jax import input_pipeline, provenance, results
 
 
 def test_model_and_report_say_with_what_they_were_made(finished):
@@ -58,7 +58,7 @@ def test_a_continued_training_keeps_the_time_of_its_start(finished, tmp_path):
     (tmp_path / "report.json").unlink()
     model = json.loads((tmp_path / "model.json").read_text())
     model["provenance"]["started"] = "2020-01-01T00:00:00+00:00"
-    (tmp_path / "model.json").write_text(json.dumps(model))
+    (tmp_path / "model.json").write_text(results.json_text(model))
     again = glam_jax.train_and_evaluate(config, str(tmp_path))
     assert again["provenance"]["started"] == "2020-01-01T00:00:00+00:00"
     assert again["summary"] == report["summary"]

@@ -1,6 +1,5 @@
 """A trained model as a thing: what it answers, and what it refuses."""
 
-import json
 import shutil
 import subprocess
 import sys
@@ -14,6 +13,7 @@ import soxr
 import glam_jax
 from data_prep import audio
 from data_prep.text import read_csv
+from glam_jax import results
 
 
 @pytest.fixture(scope="module")
@@ -171,7 +171,7 @@ def test_a_folder_without_a_model_says_what_to_give(tmp_path):
     ],
 )
 def test_a_damaged_model_json_is_refused(model, tmp_path, change, message):
-    text = json.dumps(model.description | change)
+    text = results.json_text(model.description | change)
     (tmp_path / "model.json").write_text(text)
     with pytest.raises(ValueError, match=message):
         glam_jax.load(tmp_path)

@@ -20,7 +20,7 @@ from configs import emodb as emodb_config
 from configs import iemocap as iemocap_config
 from configs import ravdess as ravdess_config
 from data_prep.corpora import crema_d, demo, emodb, ravdess
-from glam_jax import input_pipeline, program, progress, train
+from glam_jax import input_pipeline, program, progress, results, train
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 OUTPUTS = (
@@ -207,6 +207,9 @@ def edit(path, change):
         ("predictions.csv", (",0.", ",0.9")),
         ("predictions.csv", (",0,", ",7,")),
         ("report.json", ('"mean": ', '"mean": 9')),
+        ("report.md", ("|", "!")),
+        ("utterances.csv", ("Ses01", "Ses02")),
+        ("splits.csv", ("test", "text")),
     ],
 )
 def test_numbers_that_were_not_written_are_made_again(
@@ -223,6 +226,18 @@ def test_numbers_that_were_not_written_are_made_again(
     with open(finished.folder / "predictions.csv") as theirs:
         ours = (folder / "predictions.csv").read_text()
         assert sorted(ours.splitlines()) == sorted(theirs.read().splitlines())
+
+
+def test_weights_that_were_not_written_are_trained_again(finished, tmp_path, capsys):
+    folder = shutil.copytree(finished.folder, tmp_path / "damaged")
+    chosen = results.read_json(folder / "model.json")["runs"][1]["weights"]
+    for path in (folder / chosen).rglob("*"):
+        if path.is_file():
+            path.write_bytes(path.read_bytes()[:-1])
+    again = train.train_and_evaluate(finished.config, str(folder))
+    printed = capsys.readouterr().out
+    assert f"{folder / chosen} is not what was written; it is made again" in printed
+    assert numbers(again) == numbers(finished.report)
 
 
 @pytest.mark.parametrize("name", ["config.json", "model.json"])

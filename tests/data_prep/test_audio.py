@@ -256,6 +256,36 @@ def test_sound_behind_the_announced_end_is_said(path):
     )
 
 
+@pytest.mark.parametrize("changed", [8000, 48000])
+def test_a_header_that_contradicts_itself_is_said(path, changed):
+    """Its rate is believed, and its bytes per second are of another one."""
+    path.write_bytes(with_rate(changed)(encoded(path, noise(16000))))
+    assert any("contradicts itself" in warning for warning in audio.read(path).warnings)
+
+
+def test_two_files_in_one_are_said(path):
+    path.write_bytes(encoded(path, noise(), format="W64") * 2)
+    assert any("behind the end" in warning for warning in audio.read(path).warnings)
+
+
+def test_flac_is_checked_by_its_md5(path):
+    whole = bytearray(encoded(path, noise(), format="FLAC"))
+    plain, _ = soundfile.read(path, dtype="float32")
+    np.testing.assert_array_equal(audio.read(path).wave, plain)
+    whole[30] ^= 1  # of the sum itself
+    path.write_bytes(whole)
+    with pytest.raises(audio.AudioError, match="do not have their MD5"):
+        audio.read(path)
+
+
+def test_an_mp3_whose_header_has_another_checksum_is_said(path):
+    whole = bytearray(encoded(path, noise(16000), format="MP3"))
+    assert audio.read(path).warnings == ()
+    whole[whole.index(b"Xing") + 11] -= 4  # how many frames there are
+    path.write_bytes(whole)
+    assert "checksum" in audio.read(path).warnings[0]
+
+
 def with_rate(rate):
     return lambda whole: whole[:24] + struct.pack("<I", rate) + whole[28:]
 

@@ -173,6 +173,14 @@ def test_fewer_records_than_were_prepared_are_noticed(data_dir):
         records.read(DATA_SET, data_dir)
 
 
+def test_a_damaged_summary_is_named(data_dir):
+    folder = DATA_SET.folder(data_dir)
+    assert preparation.damaged_notes(folder) == []
+    summary = folder / preparation.SUMMARY
+    summary.write_text(summary.read_text().replace("5", "6"))
+    assert preparation.damaged_notes(folder) == [summary]
+
+
 def test_a_record_file_of_another_data_set_is_noticed(data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(builder, "_UTTERANCES_IN_FILE", 3)
     other = write_emodb(tmp_path / "other", *reversed(NAMES))  # other sound

@@ -39,6 +39,16 @@ def test_a_deferred_signal_is_noted_and_a_second_one_acts(number):
 
 
 @ALL
+def test_a_signal_while_modules_are_imported_ends_with_the_same_status(number):
+    script = (
+        "import os, signal; from data_prep import signals; signals.exit_at_once()\n"
+        f"os.kill(os.getpid(), signal.{number.name})"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True)
+    assert (ended.returncode, ended.stderr) == (75, b"")
+
+
+@ALL
 def test_a_command_that_a_signal_stops_ends_with_its_own_status(number):
     script = (
         "import os, signal; from data_prep import command\n"
