@@ -43,9 +43,10 @@ def connect(
                 "address of process 0"
             )
         return
-    given: tuple = ()
-    if coordinator != "auto":
-        given = (coordinator, num_processes, process_id)
+    address: str | None = coordinator
+    if coordinator == "auto":
+        address = num_processes = process_id = None
+    else:
         if not re.fullmatch(r".+:\d+", coordinator):
             raise ValueError(
                 f"--coordinator={coordinator} is neither HOST:PORT nor auto"
@@ -56,7 +57,7 @@ def connect(
                 "0 to one less"
             )
     try:
-        jax.distributed.initialize(*given)
+        jax.distributed.initialize(address, num_processes, process_id)
     except (RuntimeError, KeyError, OSError, ValueError) as error:
         raise ValueError(
             f"cannot join the processes of --coordinator={coordinator} "
