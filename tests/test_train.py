@@ -331,14 +331,12 @@ def test_a_split_file_of_an_earlier_training_gives_the_same_numbers(finished, tm
     config = finished.config.copy_and_resolve_references()
     config.split_file = str(folder / "splits.csv")
     again = train.train_and_evaluate(config, str(tmp_path))
-    file = {"file": str(folder / "splits.csv")}
+    sha256 = report["splits"]["sha256"]
+    file = {"file": str(folder / "splits.csv"), "file_sha256": sha256}
     assert again["splits"] == report["splits"] | file
     assert again["summary"] == report["summary"]
     with open(folder / "splits.csv", "rb") as file:
-        assert (
-            hashlib.file_digest(file, "sha256").hexdigest()
-            == (report["splits"]["sha256"])
-        )
+        assert hashlib.file_digest(file, "sha256").hexdigest() == sha256
 
 
 @pytest.fixture
