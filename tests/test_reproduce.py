@@ -148,7 +148,7 @@ from configs import base
 
 def get_config(options=""):
     config = base.get_config(options)
-    config.corpus, config.classes, config.num_epochs = "mine", "a=a b=b", 7
+    config.corpus, config.classes, config.num_epochs = "demo", "a=a b=b", 7
     return config
 """
 
@@ -161,7 +161,7 @@ def test_a_list_needs_no_data_and_takes_a_config_of_ones_own(tmp_path):
     assert result.returncode == 0, result.stderr
     _, _, *lines, summary = result.stdout.splitlines()
     assert [line.split()[:6] for line in lines] == [
-        [model, "mine", "train", "paper", "5", "7"] for model in ("glam", "apcnn")
+        [model, "demo", "train", "paper", "5", "7"] for model in ("glam", "apcnn")
     ]
     assert all("not begun" in line for line in lines)
     assert summary == "2 trainings, 0 of them finished"
