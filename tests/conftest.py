@@ -34,6 +34,11 @@ from data_prep.corpora import demo  # noqa: E402
 from glam_jax import figures, train  # noqa: E402
 
 
+def pytest_collection_modifyitems(items):
+    """The slow ones first, so that no process is left with one at the end."""
+    items.sort(key=lambda item: "slow" not in item.keywords)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def compile_once(tmp_path_factory):
     """A program compiled once in the session is not compiled again."""

@@ -44,6 +44,7 @@ def test_both_are_trained_reported_and_loaded(config, own_folder, tmp_path):
         model.embed(wave)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_two_of_its_runs_in_a_group_equal_one_alone(config, tmp_path):
     """A network without `batch_axis` is never split over devices silently."""
     config.update(num_runs=2, parallel="runs")
@@ -55,6 +56,7 @@ def test_two_of_its_runs_in_a_group_equal_one_alone(config, tmp_path):
     assert_trees_close(ours, theirs, 1e-4)
 
 
+@pytest.mark.usefixtures("without_figures")
 def test_flaxs_batch_norm_is_not_split_over_devices(config, tmp_path):
     config.update(model="of_my_own:Normalised", parallel="data")
     with pytest.raises(ValueError, match=r"cannot be split over devices"):
