@@ -296,6 +296,57 @@ def reliability(trainings: Sequence[Training]) -> figure_lib.Figure:
     return panels.figure
 
 
+@_styled
+def over_time(
+    name: str,
+    outline: np.ndarray,
+    seconds: float,
+    times: np.ndarray,
+    probabilities: np.ndarray,
+    class_names: Sequence[str],
+) -> figure_lib.Figure:
+    """What a model tells of a recording: its waveform, and probabilities below.
+
+    A segment's probabilities stand around its middle.
+
+    Args:
+      name: The recording.
+      outline: (columns, 2), the lowest and highest sample of each part, full scale one;
+        the parts are equally long.
+      seconds: How long it is.
+      times: (n, 2), start and end of the segments in seconds.
+      probabilities: (n, classes).
+      class_names: The classes.
+    """
+    figure = figure_lib.Figure(figsize=(PAGE, 3.0), layout="constrained")
+    wave, classes = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
+    edges = np.linspace(0, seconds, len(outline))
+    wave.fill_between(edges, *outline.T, color="dimgray", linewidth=0.3)
+    peak = max(float(np.abs(outline).max()), 1e-6)
+    wave.set(ylim=(-1.1 * peak, 1.1 * peak), yticks=[-peak, 0, peak])
+    wave.yaxis.set_major_formatter("{x:.2g}")
+    wave.set_ylabel("waveform")
+    # From the recording's start to its end, though no middle lies there.
+    middles = np.concatenate([[0], times.mean(axis=1), [seconds]])
+    rows = np.concatenate([probabilities[:1], probabilities, probabilities[-1:]])
+    hatches = ("", "////", "....", "\\\\\\\\", "xxxx", "++++", "oooo")
+    labels = [text.printable(class_name) for class_name in class_names]
+    stacks = classes.stackplot(middles, rows.T, labels=labels, linewidth=0.5)
+    for number, stack in enumerate(stacks):
+        stack.set(
+            facecolor=(COLORS[number % len(COLORS)], 0.6),
+            edgecolor="white",
+            hatch=hatches[number % len(hatches)],
+        )
+    classes.set(xlim=(0, seconds), ylim=(0, 1), yticks=[0, 0.5, 1], xlabel="seconds")
+    classes.set_ylabel("probability")
+    handles, names = classes.get_legend_handles_labels()
+    figure.legend(handles[::-1], names[::-1], loc="outside right center")
+    shown = textwrap.shorten(text.printable(name), int(PAGE * POINTS / LETTER))
+    figure.suptitle(shown)
+    return figure
+
+
 def _bins(axes: axes_lib.Axes, bins: dict[str, np.ndarray]) -> None:
     """Draws what `metrics.calibration` gives."""
     filled = bins["count"] > 0

@@ -109,6 +109,23 @@ def _answer(request, model, sheet, recording: recordings.Recording) -> None:
         sheet.add(recording.name, answer.times, answer.over_time)
     else:
         sheet.add(recording.name, [(0, answer.seconds)], answer.probabilities[None])
+    if request.pictures:
+        _draw(request.pictures, recording, answer, model.class_names)
+
+
+def _draw(folder: pathlib.Path, recording, answer, class_names: Sequence[str]) -> None:
+    from glam_jax import figures  # importing it takes a second
+
+    folder.mkdir(parents=True, exist_ok=True)
+    figure = figures.over_time(
+        recording.name,
+        recordings.outline(recording, answer.seconds),
+        answer.seconds,
+        answer.times,
+        answer.over_time,
+        class_names,
+    )
+    figures.save(figure, folder / recordings.file_name(recording))
 
 
 def listen(request: Request, name: str, blocks: Iterable[bytes]) -> None:

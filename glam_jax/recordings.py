@@ -4,9 +4,12 @@ import collections
 import dataclasses
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 
-from data_prep import corpora
+import numpy as np
+
+from data_prep import audio, corpora, features
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,3 +76,30 @@ def _below(folder: pathlib.Path) -> tuple[list[pathlib.Path], collections.Counte
             elif not name.startswith("."):
                 others[path.suffix.lower() or "without a suffix"] += 1
     return sounds, others
+
+
+def file_name(recording: Recording) -> str:
+    """A name for a file about a recording, which tells it from others."""
+    words = re.sub(r"[^\w.=-]+", "_", recording.name).strip("_.")
+    return words[-150:] or "recording"
+
+
+def outline(recording: Recording, seconds: float, columns: int = 2000) -> np.ndarray:
+    """The lowest and highest sample of each part of a recording, to draw it.
+
+    Args:
+      recording: The recording.
+      seconds: How long it is.
+      columns: Parts, at most.
+
+    Returns:
+      (parts, 2), full scale one; the parts are equally long.
+    """
+    width = max(1, int(seconds * features.SAMPLE_RATE) // columns)
+    parts, rest = [], np.zeros(0, np.float32)
+    for block in audio.stream(recording.path):
+        rest = np.concatenate([rest, block])
+        whole = rest[: len(rest) // width * width].reshape(-1, width)
+        parts.append(np.stack([whole.min(axis=1), whole.max(axis=1)], axis=1))
+        rest = rest[whole.size :]
+    return np.concatenate(parts)

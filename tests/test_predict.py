@@ -12,7 +12,7 @@ from commands import run_command
 
 import glam_jax
 from data_prep.text import read_csv
-from glam_jax import answers, predict
+from glam_jax import answers, predict, recordings
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +51,19 @@ def test_each_recording_of_a_folder_is_answered_as_by_the_model(
         assert float(seconds) == pytest.approx(len(wave) / rate, abs=1e-3)
     assert "not named as sound: 1 .txt" in capsys.readouterr().err
     assert [path.name for path in tmp_path.iterdir()] == ["predictions.csv"]
+
+
+def test_a_picture_of_each_recording_shows_it_to_its_end(finished, sounds, tmp_path):
+    pictures = tmp_path / "pictures"
+    asked = request(finished, pictures=pictures, out=tmp_path / "out.csv")
+    predict.predict(asked, [str(sounds / "a.wav")])
+    assert {path.suffix for path in pictures.iterdir()} == {".png", ".pdf"}
+    found = recordings.find([str(sounds / "a.wav")])[0][0]
+    outline = recordings.outline(found, 1.25)
+    wave, _ = soundfile.read(sounds / "a.wav")
+    assert outline.shape == (2000, 2)
+    np.testing.assert_allclose([outline.min(), outline.max()], [wave.min(), wave.max()])
+    assert (outline[:, 0] <= outline[:, 1]).all()
 
 
 def test_what_cannot_be_used_is_listed_and_the_rest_answered(
