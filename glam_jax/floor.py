@@ -22,7 +22,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from data_prep import features, paths
-from glam_jax import command, values
+from glam_jax import command, prepared, values
 
 FLAGS = flags.FLAGS
 
@@ -49,15 +49,16 @@ def define_flags() -> None:
 
 def run() -> None:
     """Fits and reports what the flags say, and prints its table."""
-    config = FLAGS.config
+    config, penalty = prepared.of_functionals(FLAGS.config, FLAGS.features), FLAGS.C
     values.check(config)
     from glam_jax import linear, report  # importing these takes seconds
 
-    kind, penalty = FLAGS.features, FLAGS.C
-    names = [config.corpus, *config.tfds_splits, linear.MODEL, kind, config.protocol]
-    given = "" if penalty is None else f"_C{penalty:g}"
-    folder = paths.local(FLAGS.workdir or f"runs/{'_'.join(names)}{given}", "--workdir")
-    result = linear.train_and_evaluate(config, folder, kind, penalty)
+    names = [config.corpus, *config.tfds_splits, config.model, config.features]
+    names += (
+        [config.protocol] if penalty is None else [config.protocol, f"C{penalty:g}"]
+    )
+    folder = paths.local(FLAGS.workdir or f"runs/{'_'.join(names)}", "--workdir")
+    result = linear.train_and_evaluate(config, folder, penalty)
     print(f"\n{report.title(result)}\n\n{report.table(result)}\n\nAll files: {folder}")
 
 

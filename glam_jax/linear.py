@@ -8,7 +8,6 @@ import pathlib
 import ml_collections
 import numpy as np
 
-from data_prep import features
 from glam_jax import (
     input_pipeline,
     metrics,
@@ -22,7 +21,6 @@ from glam_jax import (
     workdir,
 )
 
-MODEL = "linear_svm"  # how reports call it
 PENALTIES = tuple(10.0**k for k in range(-6, 1))  # C, of which one is chosen
 FOLDS = 5  # of speakers in the training fold, by which it is chosen
 
@@ -30,15 +28,14 @@ FOLDS = 5  # of speakers in the training fold, by which it is chosen
 def train_and_evaluate(
     config: ml_collections.ConfigDict,
     folder: pathlib.Path,
-    kind: str,
     penalty: float | None = None,
 ) -> dict:
     """Fits the classifier on each split of a config, or on those left, and reports.
 
     Args:
-      config: The config; of it count corpus, classes, protocol, runs and splits.
+      config: A config from `prepared.of_functionals`; corpus, classes, protocol, runs
+        and splits count.
       folder: The folder of the results.
-      kind: One of `features.FUNCTIONALS`.
       penalty: C of the support vector machine; None chooses it for each split, on
         groups of speakers in the training fold.
 
@@ -49,7 +46,6 @@ def train_and_evaluate(
       ValueError: When the config, the data set or the folder do not fit.
     """
     values.check(config)
-    config = made_linear(config, kind)
     dataset = input_pipeline.load(config)
     all_runs = runs.plan(config, dataset)
     with train.held(folder):
@@ -66,32 +62,18 @@ def train_and_evaluate(
             if run.number not in finished:
                 evaluate(x, dataset, run, outputs, penalty)
         outputs.end(provenance.now())
-        report.write(folder, splits_used, recipe(kind, config, penalty))
+        report.write(folder, splits_used, recipe(config, penalty))
     return results.read_json(folder / results.REPORT)
 
 
-def made_linear(
-    config: ml_collections.ConfigDict, kind: str
-) -> ml_collections.ConfigDict:
-    """A copy of a config that reads functionals, and whose model is the classifier."""
-    if kind not in features.FUNCTIONALS:
-        raise ValueError(
-            f"--features={kind}: the floor's are {' or '.join(features.FUNCTIONALS)}"
-        )
-    config = config.copy_and_resolve_references()
-    config.model, config.features, config.num_epochs = MODEL, kind, 1
-    config.test_hop, config.batch_size = config.hop, 1
-    return config
-
-
 def recipe(
-    kind: str, config: ml_collections.ConfigDict, penalty: float | None
+    config: ml_collections.ConfigDict, penalty: float | None
 ) -> dict[str, str | int]:
     """What report.json and report.md tell of how the classifier is fitted."""
     chosen = "of " + ", ".join(f"{c:g}" for c in PENALTIES)
     chosen += f" by UA on {FOLDS} groups of speakers in the training fold"
     return {
-        "features": kind,
+        "features": config.features,
         "segment": config.segment,
         "hop": config.hop,
         "test_hop": config.test_hop,
