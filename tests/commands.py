@@ -66,6 +66,9 @@ def _work(name, arguments, folder, writers):
     for descriptor, writer in enumerate(writers, 1):
         os.dup2(writer.fileno(), descriptor)
         writer.close()
+    # As an interpreter makes them; the server's stand for other files.
+    sys.stdout = open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = open(2, "w", 1, errors="backslashreplace", closefd=False)  # noqa: SIM115
     os.chdir(folder)
     sys.path[:0] = [str(folder), str(ROOT)]
     sys.argv = [name, *arguments]
