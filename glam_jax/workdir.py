@@ -196,6 +196,7 @@ class Predictions:
             [str(utterance), str(run), self._class_names[label], *map(str, row)]
             for utterance, label, row in zip(ids, labels, probabilities, strict=True)
         ]
+        self._rows.sort(key=lambda row: int(row[1]))  # as if none had been made again
         header = ["utterance", "run", "label", *self._class_names]
         write_atomically(self._path, text_lib.csv_text(header, self._rows))
 
