@@ -63,7 +63,8 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "features",
         "mfcc",
-        f"Kind of features: {', '.join(features.KINDS)}, or package.module:function of "
+        f"Kind of features: {', '.join(features.KINDS + features.FUNCTIONALS)}, or "
+        "package.module:function of "
         "your own.",
     )
     flags.DEFINE_integer("segment", 28800, "Samples in a segment, at 16 kHz.", 1)

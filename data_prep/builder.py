@@ -7,6 +7,7 @@ import os
 import pathlib
 from typing import TYPE_CHECKING
 
+import numpy as np
 import tensorflow_datasets as tfds
 import tqdm
 from array_record.python import array_record_module
@@ -168,7 +169,10 @@ def record(utterance: Utterance, data_set: records.DataSet) -> dict:
     """
     try:
         sound = audio.stream(utterance.path, utterance.start, utterance.end)
-        segments = features.segments_of(sound, data_set.segment, data_set.hop)
+        if features.is_of_whole(data_set.features):
+            segments = iter([np.concatenate([*sound])[None]])
+        else:
+            segments = features.segments_of(sound, data_set.segment, data_set.hop)
         images = [
             features.extract(data_set.features, some, data_set.pad_mode)
             for some in segments

@@ -6,8 +6,9 @@ import importlib.util
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -168,6 +169,8 @@ def extract(kind: str, segments: np.ndarray, pad_mode: str = "reflect") -> np.nd
         )
     if ":" in kind:
         of_segment = functools.partial(_own, kind)
+    elif kind in FUNCTIONALS:
+        of_segment = functools.partial(_functionals, kind)
     elif kind in _CENTRED:
         of_segment = functools.partial(_CENTRED[kind], pad_mode=pad_mode)
     else:
@@ -183,13 +186,19 @@ def extract(kind: str, segments: np.ndarray, pad_mode: str = "reflect") -> np.nd
     return images
 
 
+def is_of_whole(kind: str) -> bool:
+    """Whether features are of a whole utterance, however long, and not of segments."""
+    return kind in FUNCTIONALS
+
+
 def check_kind(kind: str) -> None:
     """Raises ValueError for features that are not known, or cannot be imported."""
     if ":" in kind:
         names.load(kind, "features")
-    elif kind not in KINDS:
+    elif kind not in KINDS + FUNCTIONALS:
+        known = ", ".join(KINDS + FUNCTIONALS)
         raise ValueError(
-            f"unknown features {kind!r}; there are {', '.join(KINDS)}, or "
+            f"unknown features {kind!r}; there are {known}, or "
             "package.module:function for features of your own"
         )
 
@@ -203,6 +212,26 @@ def _own(kind: str, wave: np.ndarray) -> np.ndarray:
             f"segment of {len(wave)} samples, instead of numbers of (frequency, time)"
         )
     return image
+
+
+def _functionals(kind: str, wave: np.ndarray) -> np.ndarray:
+    """(samples,) -> (functionals, 1) of openSMILE."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # what is too short is NaN, and refused
+        return _smile(kind).process_signal(wave, SAMPLE_RATE).to_numpy().T
+
+
+@functools.cache
+def _smile(kind: str) -> Any:
+    try:
+        import opensmile  # an extra, whose import takes seconds
+    except ImportError as error:
+        raise ValueError(
+            f"features {kind} are openSMILE's: pip install -e '.[floor]'"
+        ) from error
+    return opensmile.Smile(
+        opensmile.FeatureSet[kind], opensmile.FeatureLevel.Functionals
+    )
 
 
 def _mfcc(wave: np.ndarray, pad_mode: PadMode) -> np.ndarray:
@@ -407,4 +436,6 @@ _UNPADDED = {
     "waveform": _waveform,
 }
 KINDS = (*_CENTRED, *_UNPADDED)
+# Of whole utterances: openSMILE's sets, (functionals, 1). The extra `floor` has it.
+FUNCTIONALS = ("ComParE_2016", "eGeMAPSv02")
 PAD_MODES: tuple[PadMode, ...] = ("reflect", "constant")

@@ -337,6 +337,8 @@ def _total(told: Mapping[str, Any]) -> str:
 
 def segments(num_samples: int, data_set: DataSet) -> int:
     """How many segments a recording is cut into, a short one into one."""
+    if features.is_of_whole(data_set.features):
+        return 1
     length = max(num_samples, data_set.segment)
     return features.count(length, data_set.segment, data_set.hop)
 

@@ -21,7 +21,7 @@ class Table:
     """A table as a grid of configs.
 
     Attributes:
-      models: The models of its rows.
+      models: The models of its rows; `models.FLOOR` is a row that is no network.
       recipe: The model whose published recipe all have; '' for each its own.
       alphas: Mixup's alphas, which are the rows of a table of one model.
       protocols: The protocols of its parts.
@@ -54,8 +54,8 @@ TABLES = {
     "split811": Table(_PAPERS, protocols=("paper_811",)),
     "ablation": Table(_ABLATIONS, every_part=False),
     "alpha": Table(("glam",), alphas=_ALPHAS, every_part=False),
-    "honest": Table(_PAPERS, protocols=("session", "speaker"), runs=0),
-    "fair": Table(tuple(models.MODELS), recipe="glam"),
+    "honest": Table((*_PAPERS, models.FLOOR), protocols=("session", "speaker"), runs=0),
+    "fair": Table((*models.MODELS, models.FLOOR), recipe="glam"),
 }
 
 
@@ -108,7 +108,8 @@ def choose_models(name: str, chosen: Sequence[str]) -> Table:
     if table.alphas:
         raise ValueError(f"the rows of table {name} are no models: leave --models out")
     for model in chosen:
-        models.row(model)
+        if model != models.FLOOR:
+            models.row(model)
     return dataclasses.replace(table, models=tuple(dict.fromkeys(chosen)))
 
 
@@ -129,7 +130,10 @@ def cells(
         table.protocols, _parts(table, whole.tfds_splits)
     ):
         for model, alpha in itertools.product(table.models, table.alphas or ("",)):
-            config = make_config(f"model={model}{recipe}")
+            if model == models.FLOOR:
+                config = prepared.of_functionals(make_config(""))
+            else:
+                config = make_config(f"model={model}{recipe}")
             config.protocol, config.tfds_splits = protocol, part
             if not any(config.label_sets.values()):
                 config.classes = whole.classes
@@ -236,7 +240,8 @@ def reproduce(
 def check(todo: Sequence[Cell]) -> None:
     """Finds what would end a training at once; see `reproduce`."""
     for model in dict.fromkeys(cell.config.model for cell in todo):
-        models.create_model(model)
+        if model != models.FLOOR:
+            models.create_model(model)
     missing = [m for cell in todo for m in prepared.missing(cell.config)]
     if missing:
         commands = list(dict.fromkeys(missing))
@@ -250,7 +255,7 @@ def train(todo: Sequence[Cell], out: pathlib.Path) -> list[str]:
     Returns:
       Those whose loss was not finite, with the reason.
     """
-    from glam_jax import progress, splits  # importing JAX takes seconds
+    from glam_jax import linear, progress, splits  # importing JAX takes seconds
     from glam_jax import train as train_lib
 
     start, failed, trained = time.monotonic(), [], 0
@@ -262,7 +267,10 @@ def train(todo: Sequence[Cell], out: pathlib.Path) -> list[str]:
             left = f", about {progress.duration(seconds)} left"
         print(f"\ntraining {number + 1} of {len(todo)}: {folder}{left}")
         try:
-            train_lib.train_and_evaluate(cell.config, str(folder))
+            if cell.config.model == models.FLOOR:
+                linear.train_and_evaluate(cell.config, folder)
+            else:
+                train_lib.train_and_evaluate(cell.config, str(folder))
             trained += 1
         except (claims.Held, splits.Impossible) as error:
             print(f"passed over: {error}")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import ml_collections
 
-from data_prep import corpora, text
+from data_prep import corpora, features, text
 from data_prep.corpora import table
+from glam_jax import models
 from glam_jax.splits import labels
 
 if TYPE_CHECKING:
@@ -77,6 +78,21 @@ def not_prepared(commands: list[str], data_dir: str) -> str:
         "  python -m data_prep.build --corpus=demo\n"
         "  python -m glam_jax.main --config=configs/demo.py"
     )
+
+
+def of_functionals(
+    config: ml_collections.ConfigDict, kind: str = features.FUNCTIONALS[0]
+) -> ml_collections.ConfigDict:
+    """A copy of a config for the floor, see `glam_jax.linear`.
+
+    Args:
+      config: The config.
+      kind: One of `features.FUNCTIONALS`, which it reads instead of its features.
+    """
+    config = config.copy_and_resolve_references()
+    config.model, config.features, config.num_epochs = models.FLOOR, kind, 1
+    config.test_hop, config.batch_size = config.hop, 1
+    return config
 
 
 def check_corpus(config: ml_collections.ConfigDict) -> None:

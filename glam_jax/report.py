@@ -37,7 +37,9 @@ RECIPE = (
 )
 
 
-def write(folder: pathlib.Path, splits_used: dict) -> dict:
+def write(
+    folder: pathlib.Path, splits_used: dict, told: Mapping[str, Any] | None = None
+) -> dict:
     """Writes report.md, the figures and, last, report.json.
 
     Args:
@@ -46,6 +48,7 @@ def write(folder: pathlib.Path, splits_used: dict) -> dict:
         given) and its 'file_sha256', 'sha256' of splits.csv, 'utterances' (see
         `runs.utterances`), 'both_sides' (see `leakage.measure`) and 'warnings' (see
         `gaps.find`).
+      told: The recipe, where it is none of a network.
 
     Returns:
       What report.json holds.
@@ -55,8 +58,8 @@ def write(folder: pathlib.Path, splits_used: dict) -> dict:
     outputs = workdir.Workdir(folder, tuple(class_names))
     report = summarise(config, outputs, class_names) | {
         "splits": splits_used,
-        "recipe": recipe(config),
-        "recipe_of_model": recipe(base.get_config(f"model={config['model']}")),
+        "recipe": told or recipe(config),
+        "recipe_of_model": told or recipe(base.get_config(f"model={config['model']}")),
         "features": outputs.model["features"],
         "provenance": outputs.model["provenance"],
     }
@@ -261,8 +264,8 @@ def _recipe(report: dict) -> str:
     The features, which are part of it, are told only where they differ.
     """
     ours, own = report["recipe"], report["recipe_of_model"]
-    told = RECIPE[RECIPE.index("batch_size") : RECIPE.index("dtype")]
-    line = ", ".join(f"{key} {ours[key]}" for key in told if key in ours)
+    untold = (*RECIPE[: RECIPE.index("batch_size")], "dtype")
+    line = ", ".join(f"{key} {ours[key]}" for key in ours if key not in untold)
     whose = "GLAM" if ":" in report["model"] else report["model"]
     differences = [
         f"{key} {ours[key]} (not {own.get(key, 'used')})"

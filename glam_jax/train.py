@@ -61,12 +61,12 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
     dataset = input_pipeline.load(config)
     all_runs = runs_lib.plan(config, dataset)
     # Not before: what is refused leaves no folder.
-    with paths.written(folder, paths.make_room("--workdir")), _hold(folder):
+    with paths.written(folder, paths.make_room("--workdir")), held(folder):
         return _train_and_evaluate(config, dataset, all_runs, folder)
 
 
 @contextlib.contextmanager
-def _hold(folder: pathlib.Path) -> Iterator[None]:
+def held(folder: pathlib.Path) -> Iterator[None]:
     """Keeps a folder to the processes of this training; all of them must ask."""
     refused = None
     with contextlib.ExitStack() as stack:
@@ -86,20 +86,9 @@ def _train_and_evaluate(
     all_runs: list[runs_lib.Run],
     folder: pathlib.Path,
 ) -> dict:
-    workdir_lib.claim(folder, config)
-    split_table = runs_lib.split_table(all_runs, dataset)
-    workdir_lib.keep_splits(folder, split_table)
+    outputs, origin, splits_used = open_folder(config, dataset, all_runs, folder)
     if done := complete(folder):
         return done
-    outputs = workdir_lib.Workdir(folder, dataset.class_names)
-    origin = provenance.begin(dataset)
-    outputs.check_data(origin["data_digest"])
-    parallel.wait_for_all("files are read")
-    splits_used = tell_splits(all_runs, dataset) | {
-        "file": config.split_file,
-        "file_sha256": split_files.file_digest(config.split_file),
-        "sha256": split_files.digest(split_table),
-    }
     program = compile_and_tell(config, dataset, all_runs)
     outputs.describe(config, dataset, origin)
     finished = outputs.finished()
@@ -119,6 +108,36 @@ def _train_and_evaluate(
         report.write(folder, splits_used)
     parallel.wait_for_all("report is written")
     return results.read_json(folder / results.REPORT)
+
+
+def open_folder(
+    config: ml_collections.ConfigDict,
+    dataset: input_pipeline.Dataset,
+    all_runs: list[runs_lib.Run],
+    folder: pathlib.Path,
+) -> tuple[workdir_lib.Workdir, dict[str, Any], dict[str, Any]]:
+    """Makes a folder the place of a config's results, and says what is used.
+
+    Returns:
+      The folder's files, where they come from (see `provenance.begin`), and what the
+      report says of the splits.
+
+    Raises:
+      ValueError: When it is the place of another config, other splits or other data.
+    """
+    workdir_lib.claim(folder, config)
+    split_table = runs_lib.split_table(all_runs, dataset)
+    workdir_lib.keep_splits(folder, split_table)
+    outputs = workdir_lib.Workdir(folder, dataset.class_names)
+    origin = provenance.begin(dataset)
+    outputs.check_data(origin["data_digest"])
+    parallel.wait_for_all("files are read")
+    splits_used = tell_splits(all_runs, dataset) | {
+        "file": config.split_file,
+        "file_sha256": split_files.file_digest(config.split_file),
+        "sha256": split_files.digest(split_table),
+    }
+    return outputs, origin, splits_used
 
 
 def tell_splits(

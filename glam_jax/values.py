@@ -73,7 +73,8 @@ def check(config: ml_collections.ConfigDict) -> None:
         paths.local(config[field], f"config.{field}")
     prepared.check_corpus(config)
     features.check_kind(config["features"])
-    models.row(config["model"])
+    if config.model != models.FLOOR:
+        models.row(config.model)
     prepared.complete(config)
     for field, names in NAMES.items():
         if config[field] not in names:

@@ -13,6 +13,7 @@ from typing import Any
 
 import ml_collections
 import numpy as np
+import safetensors.numpy
 
 from data_prep import text as text_lib
 from glam_jax import (
@@ -195,6 +196,7 @@ class Predictions:
             [str(utterance), str(run), self._class_names[label], *map(str, row)]
             for utterance, label, row in zip(ids, labels, probabilities, strict=True)
         ]
+        self._rows.sort(key=lambda row: int(row[1]))  # as if none had been made again
         header = ["utterance", "run", "label", *self._class_names]
         write_atomically(self._path, text_lib.csv_text(header, self._rows))
 
@@ -308,16 +310,28 @@ class Workdir:
     def choose(self, run: runs.Run, state: steps.TrainState) -> None:
         """Notes the state of a finished run that is reported and to be used."""
         step = int(state.step)
+        folder = checkpoint.weights_folder(self.checkpoints(run.number), step)
+        sha256 = weights.digest(steps.variables(state))
+        self._choose(run, step // run.steps_per_epoch, folder, sha256)
+
+    def keep_linear(self, run: runs.Run, fitted: dict[str, np.ndarray]) -> None:
+        """Keeps what a linear classifier has learnt in a finished run."""
         folder = self.checkpoints(run.number)
-        chosen_weights = checkpoint.weights_folder(folder, step)
+        folder.mkdir(parents=True, exist_ok=True)
+        safetensors.numpy.save_file(fitted, folder / "linear.safetensors")
+        self._choose(run, 1, folder, weights.digest(fitted))
+
+    def _choose(
+        self, run: runs.Run, epoch: int, folder: pathlib.Path, sha256: str
+    ) -> None:
         chosen = {
             "run": run.number,
             "seed": run.seed,
             "fold": run.fold,
-            "epoch": step // run.steps_per_epoch,
-            "weights": chosen_weights.relative_to(self.folder).as_posix(),
-            "sha256": weights.digest(steps.variables(state)),
-            "files": results.folder_digest(chosen_weights),
+            "epoch": epoch,
+            "weights": folder.relative_to(self.folder).as_posix(),
+            "sha256": sha256,
+            "files": results.folder_digest(folder),
             "metrics": results.digest(self.metrics.of_run(run.number)),
             "predictions": results.digest(self.predictions.rows_of(run.number)),
         }

@@ -49,6 +49,7 @@ class Model:
     figures: Mapping[tuple[str, str], str] = dataclasses.field(default_factory=dict)
 
 
+FLOOR = "linear_svm"  # no network: a classifier of functionals, see glam_jax.linear
 _LARGE_BATCH = {"batch_size": 128}
 _TWO_SECONDS = {
     "segment": 32000,  # samples
