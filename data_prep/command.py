@@ -31,7 +31,8 @@ def refuse(reason: str) -> NoReturn:
 def run(work: Callable[[], None]) -> None:
     """Calls `work`; what a user can cause or mend ends in a line and a status."""
     signals.stop_at_once()
-    logging.set_verbosity(logging.ERROR)  # libraries tell what they do
+    if not _DEBUG.value:  # libraries tell what they do, and each error many times
+        logging.set_verbosity(logging.FATAL)
     if isinstance(sys.stdout, io.TextIOWrapper):  # it may not know the corpus's letters
         sys.stdout.reconfigure(errors="backslashreplace")
     try:
