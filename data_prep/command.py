@@ -1,6 +1,6 @@
 """How commands begin and end: flags, what a person sees, and the exit status."""
 
-import io
+import contextlib
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -33,8 +33,8 @@ def run(work: Callable[[], None]) -> None:
     signals.stop_at_once()
     if not _DEBUG.value:  # libraries tell what they do, and each error many times
         logging.set_verbosity(logging.FATAL)
-    if isinstance(sys.stdout, io.TextIOWrapper):  # it may not know the corpus's letters
-        sys.stdout.reconfigure(errors="backslashreplace")
+    with contextlib.suppress(AttributeError, OSError):  # where it is no ordinary one
+        sys.stdout.reconfigure(errors="backslashreplace")  # for the corpus's letters
     try:
         work()
     except signals.Preempted:
