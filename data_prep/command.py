@@ -1,6 +1,6 @@
 """How commands begin and end: flags, what a person sees, and the exit status."""
 
-import io
+import contextlib
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -31,9 +31,10 @@ def refuse(reason: str) -> NoReturn:
 def run(work: Callable[[], None]) -> None:
     """Calls `work`; what a user can cause or mend ends in a line and a status."""
     signals.stop_at_once()
-    logging.set_verbosity(logging.ERROR)  # libraries tell what they do
-    if isinstance(sys.stdout, io.TextIOWrapper):  # it may not know the corpus's letters
-        sys.stdout.reconfigure(errors="backslashreplace")
+    if not _DEBUG.value:  # libraries tell what they do, and each error many times
+        logging.set_verbosity(logging.FATAL)
+    with contextlib.suppress(AttributeError, OSError):  # where it is no ordinary one
+        sys.stdout.reconfigure(errors="backslashreplace")  # for the corpus's letters
     try:
         work()
     except signals.Preempted:

@@ -409,6 +409,7 @@ def read(
         )
     found = []
     for name in splits or known:
+        _check_sizes(known[name], repair)
         source = Source.of_split(known[name], builder.info.features, repair)
         of_split = [*source.fields()]
         _check(folder, name, data_set, shape, of_split, told["splits"], repair)
@@ -417,6 +418,19 @@ def read(
             for place, row in enumerate(of_split)
         ]
     return found, shape
+
+
+def _check_sizes(split: "tfds.core.SplitInfo", repair: str) -> None:
+    """Compares the size of a split's files with what TFDS has written down."""
+    files = [pathlib.Path(path) for path in split.filepaths]
+    for path in files:
+        if not path.is_file():
+            raise ValueError(f"{path} is missing: {repair}")
+    if sum(path.stat().st_size for path in files) != split.num_bytes:
+        raise ValueError(
+            f"{files[0]}, or another file of {split.name}, has not the size that was "
+            f"written: {repair}"
+        )
 
 
 def _check(folder, name, data_set, shape, rows, told, repair) -> None:

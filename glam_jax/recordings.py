@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep import audio, corpora, features
+from data_prep import audio, corpora, features, paths
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,11 +29,11 @@ class Recording:
     end: float | None = None
 
 
-def find(paths: Sequence[str]) -> tuple[list[Recording], list[str]]:
+def find(names: Sequence[str]) -> tuple[list[Recording], list[str]]:
     """Looks for sound.
 
     Args:
-      paths: Files, and folders, in which everything that is named as sound is taken.
+      names: Files, and folders, in which everything that is named as sound is taken.
 
     Returns:
       The recordings in the order of the paths, each once, and sentences on what was
@@ -44,7 +44,7 @@ def find(paths: Sequence[str]) -> tuple[list[Recording], list[str]]:
     """
     found: dict[pathlib.Path, Recording] = {}
     notes = []
-    for path in map(pathlib.Path, paths):
+    for path in [paths.local(name, "FILE") for name in names]:
         if path.is_dir():
             sounds, others = _below(path)
             if not sounds:

@@ -243,6 +243,7 @@ def outcome(path: pathlib.Path, look, expected) -> str:
         f"{path.parent} is damaged",
         *(f"{part.parent.name}/{part.name}" for part in inside),
     ]
+    names.append("not prepared yet")  # dataset_info.json makes it so
     run = next((p.name for p in path.parents if p.name.startswith("run_")), None)
     if run:
         names.append(f"run {int(run[4:])}")

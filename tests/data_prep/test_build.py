@@ -98,7 +98,7 @@ def test_the_schema_is_the_one_that_training_reads(prepared):
 def test_the_folder_is_named_after_corpus_features_and_segments(prepared):
     data_dir, folder, _ = prepared
     name = "emodb_mfcc_28800_3199_reflect"
-    assert folder == data_dir / "speech_emotion" / name / "1.2.0"
+    assert folder == data_dir / "speech_emotion" / name / records.VERSION
 
 
 def test_a_short_utterance_is_kept_as_one_segment_and_marked(prepared):
@@ -296,9 +296,10 @@ def test_neither_tensorflow_nor_beam_is_imported_to_write_and_read(small, tmp_pa
     trap = tmp_path / "trap" / "tensorflow"
     trap.mkdir(parents=True)
     (trap / "__init__.py").write_text("raise SystemExit('tensorflow was imported')")
-    folder = tmp_path / "data/speech_emotion/emodb_mfcc_2000_1000_reflect/1.2.0"
+    folder = records.DataSet(corpus="emodb", **SHORT).folder(tmp_path / "data")
     script = f"""
 sys.path.insert(0, {str(trap.parent)!r})
+build.define_flags()
 build.FLAGS(sys.argv)
 build.main(["build"])
 import tensorflow_datasets as tfds
@@ -340,7 +341,7 @@ def test_a_data_folder_that_is_a_file_is_refused_without_a_traceback(small, tmp_
 
 
 def test_arguments_without_a_flag_are_refused():
-    with pytest.raises(Exception, match="/path/to/corpus"):
+    with pytest.raises(SystemExit, match="not understood: /path/to/corpus"):
         build.main(["build", "/path/to/corpus"])
 
 
