@@ -1,6 +1,7 @@
 """How commands begin and end: flags, what a person sees, and the exit status."""
 
 import contextlib
+import io
 import sys
 from collections.abc import Callable
 from typing import NoReturn
@@ -33,8 +34,9 @@ def run(work: Callable[[], None]) -> None:
     signals.stop_at_once()
     if not _DEBUG.value:  # libraries tell what they do, and each error many times
         logging.set_verbosity(logging.FATAL)
-    with contextlib.suppress(AttributeError, OSError):  # where it is no ordinary one
-        sys.stdout.reconfigure(errors="backslashreplace")  # for the corpus's letters
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        with contextlib.suppress(OSError):  # where it cannot be done any more
+            sys.stdout.reconfigure(errors="backslashreplace")  # for a corpus's letters
     try:
         work()
     except signals.Preempted:

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import math
 import pathlib
 import shutil
 import statistics
@@ -11,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import tqdm
 
 from data_prep import audio, claims, features, processes, records, text
@@ -54,6 +56,8 @@ class Checked:
     converted: str = ""
     problem: str = ""
     warnings: tuple[str, ...] = ()
+    level: float = math.nan
+    treble: float = math.nan
 
 
 def check(utterance: Utterance) -> Checked:
@@ -74,6 +78,8 @@ def check(utterance: Utterance) -> Checked:
         sound.stored_rate,
         converted,
         warnings=sound.warnings,
+        level=sound.level,
+        treble=sound.treble,
     )
 
 
@@ -389,6 +395,7 @@ def write(
         pathlib.Path(source).expanduser().resolve().name,
         own_split(usable),
     )
+    told["sound"] = sound_of(usable)
     notes = dict(notes or {})
     if parts := own_split(usable):
         notes[records.OWN_SPLIT] = records.own_split_text(parts)
@@ -415,6 +422,18 @@ def fields_by_split(usable: list[Checked], segment: int) -> dict[str, list[dict]
         )
         splits.setdefault(split_of(result.utterance), []).append(row)
     return splits
+
+
+def sound_of(usable: list[Checked]) -> dict[str, list[float]]:
+    """How recordings sound, to tell one of another kind: 1st and 99th percentiles.
+
+    Returns:
+      'level' and 'treble', see `audio.Stream`.
+    """
+    return {
+        name: np.nanpercentile([getattr(r, name) for r in usable], [1, 99]).tolist()
+        for name in ("level", "treble")
+    }
 
 
 def own_split(usable: list[Checked]) -> dict[str, str]:

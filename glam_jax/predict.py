@@ -68,19 +68,20 @@ class Request:
     pictures: pathlib.Path | None
 
 
-def predict(request: Request, named: Sequence[str]) -> None:
+def predict(request: Request, named: Sequence[str], source: str | None = None) -> None:
     """Writes what the command promises.
 
     Args:
       request: What to say, and where.
       named: Files, folders and tables.
+      source: The folder of the files in tables; None for each table's own.
 
     Raises:
       SystemExit: With status 1, when there were recordings that cannot be used.
     """
-    found, notes = recordings.find(named)
+    found, notes, problems = recordings.find(named, source)
+    total = len(found) + len(problems)
     model = _load(request)
-    problems = []
     for note in notes:
         _tell(f"passed over in {note}")
     with _sheet(request, model) as sheet:
@@ -94,16 +95,16 @@ def predict(request: Request, named: Sequence[str]) -> None:
             except ValueError as error:
                 problems.append(f"{recording.name}: {error}")
     if problems:
-        _tell(f"{len(problems)} of {len(found)} recordings cannot be used:")
+        _tell(f"{len(problems)} of {total} recordings cannot be used:")
         for problem in problems:
             _tell(f"  {problem}")
         sys.exit(1)
 
 
 def _answer(request, model, sheet, recording: recordings.Recording) -> None:
-    sound = audio.stream(recording.path)
+    sound = audio.stream(recording.path, recording.start, recording.end)
     answer = model.answer(sound)
-    for warning in sound.warnings:
+    for warning in [*sound.warnings, *model.unheard(sound)]:
         _tell(f"warning: {recording.name} {warning}")
     if request.over_time:
         sheet.add(recording.name, answer.times, answer.over_time)
@@ -243,7 +244,7 @@ def run(named: Sequence[str]) -> None:
         else:
             listen(request, "stdin", from_input())
     else:
-        predict(request, named[1:])
+        predict(request, named[1:], FLAGS.source)
 
 
 def main(argv: list[str]) -> None:

@@ -53,6 +53,19 @@ def folders(config: ml_collections.ConfigDict) -> str:
     return ", ".join(str(found.folder(config.data_dir)) for found in cuts(config)[0])
 
 
+def sound(config: ml_collections.ConfigDict) -> dict[str, list[float]]:
+    """How the recordings of all corpora sound, see `preparation.sound_of`."""
+    from data_prep import records  # importing it takes seconds
+
+    ranges: dict[str, list[float]] = {}
+    for data_set in cuts(config)[0]:
+        told = records.provenance(data_set.folder(config.data_dir))
+        for name, (low, high) in told.get("sound", {}).items():
+            lowest, highest = ranges.get(name, (low, high))
+            ranges[name] = [min(low, lowest), max(high, highest)]
+    return ranges
+
+
 def missing(config: ml_collections.ConfigDict) -> list[str]:
     """The commands that prepare what a config reads and is not there."""
     return [

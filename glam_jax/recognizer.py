@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 import pathlib
 from collections.abc import Iterable
 from typing import Any
@@ -14,6 +15,12 @@ from flax import linen as nn
 from data_prep import audio, features, paths
 from glam_jax import models, parallel, weights
 
+# How a recording is told from those in training: what it has, and the unit.
+_SOUND = {
+    "level": ("has a level of", "dB of full scale"),
+    "treble": ("has nearly nothing above 4 kHz:", "dB of its power"),
+}
+_MARGIN = 10  # dB beyond what was heard in training
 BATCH_SIZE = 8  # segments at once: one compilation serves recordings of any length
 
 
@@ -155,6 +162,35 @@ class Recognizer:
         cut = self.description["features"]
         self.outputs(np.ones((1, cut["segment"]), np.float32), 1)  # compiles
         return stream
+
+    def unheard(self, sound: audio.Stream) -> list[str]:
+        """What tells a recording from those that the model was trained on.
+
+        Args:
+          sound: The recording, which has ended.
+
+        Returns:
+          Sentences without the recording's name; [] where it is like them.
+        """
+        found = []
+        half = self.description["features"]["segment"] / 2
+        if sound.num_samples < half:
+            found.append(
+                f"has {sound.num_samples / features.SAMPLE_RATE:.2f} s, less than half "
+                "of a training segment"
+            )
+        heard = self.description.get("sound", {})
+        for name, (what, unit) in _SOUND.items():
+            value, (low, high) = (
+                getattr(sound, name),
+                heard.get(name, (math.nan, math.nan)),
+            )
+            if value < low - _MARGIN or (name == "level" and value > high + _MARGIN):
+                found.append(
+                    f"{what} {value:.0f} {unit}; in the training data they were "
+                    f"{low:.0f} to {high:.0f}"
+                )
+        return found
 
     def outputs(
         self, segments: np.ndarray, batch_size: int

@@ -1,15 +1,20 @@
 """What a user names to listen to, files, folders or tables -> recordings."""
 
 import collections
+import contextlib
 import dataclasses
 import os
 import pathlib
 import re
+import sys
 from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep import audio, corpora, features, paths
+from data_prep import audio, corpora, features
+from data_prep.corpora import table
+
+TABLES = (".csv", ".tsv")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +22,7 @@ class Recording:
     """A file of sound, or a part of one.
 
     Attributes:
-      name: How answers call it: the path as it was given.
+      name: How answers call it: the path as it was given, or as a table names it.
       path: The file.
       start: Where it begins in the file, in seconds.
       end: Where it ends, None for the file's end.
@@ -29,22 +34,26 @@ class Recording:
     end: float | None = None
 
 
-def find(names: Sequence[str]) -> tuple[list[Recording], list[str]]:
+def find(
+    paths: Sequence[str], source: str | None = None
+) -> tuple[list[Recording], list[str], list[str]]:
     """Looks for sound.
 
     Args:
-      names: Files, and folders, in which everything that is named as sound is taken.
+      paths: Files, folders, in which everything that is named as sound is taken, and
+        tables (.csv, .tsv), which may name parts of files.
+      source: The folder that the paths in tables start from; None for the table's own.
 
     Returns:
-      The recordings in the order of the paths, each once, and sentences on what was
-      passed over.
+      The recordings in the order of the paths, each once, sentences on what was passed
+      over, and on rows of tables that name nothing.
 
     Raises:
       ValueError: When there is no such file or folder, or no sound in a folder.
     """
-    found: dict[pathlib.Path, Recording] = {}
-    notes = []
-    for path in [paths.local(name, "FILE") for name in names]:
+    found: dict[tuple, Recording] = {}
+    notes, problems = [], []
+    for path in map(pathlib.Path, paths):
         if path.is_dir():
             sounds, others = _below(path)
             if not sounds:
@@ -54,13 +63,20 @@ def find(names: Sequence[str]) -> tuple[list[Recording], list[str]]:
             if others:
                 kinds = ", ".join(f"{n} {kind}" for kind, n in others.most_common())
                 notes.append(f"{path}: files that are not named as sound: {kinds}")
+            new = [Recording(str(sound), sound) for sound in sounds]
+        elif path.suffix.lower() in TABLES and path.exists():
+            with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answers
+                named = table.recordings(path, source)
+            new = [Recording(u.id, u.path, u.start, u.end) for u in named.utterances]
+            problems += [f"{row.path}: {row.reason}" for row in named.problems]
         elif path.exists():
-            sounds = [path]
+            new = [Recording(str(path), path)]
         else:
             raise ValueError(f"there is no file or folder {path.absolute()}")
-        for sound in sounds:
-            found.setdefault(sound.resolve(), Recording(str(sound), sound))
-    return list(found.values()), notes
+        for recording in new:
+            key = (recording.path.resolve(), recording.start, recording.end)
+            found.setdefault(key, recording)
+    return list(found.values()), notes, problems
 
 
 def _below(folder: pathlib.Path) -> tuple[list[pathlib.Path], collections.Counter]:
@@ -97,7 +113,7 @@ def outline(recording: Recording, seconds: float, columns: int = 2000) -> np.nda
     """
     width = max(1, int(seconds * features.SAMPLE_RATE) // columns)
     parts, rest = [], np.zeros(0, np.float32)
-    for block in audio.stream(recording.path):
+    for block in audio.stream(recording.path, recording.start, recording.end):
         rest = np.concatenate([rest, block])
         whole = rest[: len(rest) // width * width].reshape(-1, width)
         parts.append(np.stack([whole.min(axis=1), whole.max(axis=1)], axis=1))

@@ -282,6 +282,7 @@ class Workdir:
             "runs": self.model.get("runs", []),
             "protocol": config.protocol,
             "splits": results.digests(self.folder).get(SPLITS),
+            "sound": prepared.sound(config),
         } | weights.describe(
             config.model,
             dataset.class_names,

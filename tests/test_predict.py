@@ -66,6 +66,41 @@ def test_a_picture_of_each_recording_shows_it_to_its_end(finished, sounds, tmp_p
     assert (outline[:, 0] <= outline[:, 1]).all()
 
 
+def test_a_table_names_files_and_parts_of_them(finished, sounds, tmp_path, capsys):
+    rows = "path;start;end\na.wav;;\nbelow/b;0,5;1.5\na.wav;2;1\nnone.wav;;\n"
+    (tmp_path / "parts.csv").write_text(rows)
+    with pytest.raises(SystemExit):
+        predict.predict(
+            request(finished), [str(tmp_path / "parts.csv")], source=str(sounds)
+        )
+    told = capsys.readouterr()
+    header, *lines = told.out.splitlines()
+    assert header.startswith("file,emotion,")
+    cells = [line.split(",") for line in lines]
+    assert [(row[0], row[-1]) for row in cells] == [
+        ("a.wav", "1.250"),
+        ("below/b.flac#0.5-1.5", "1.000"),
+    ]
+    wave, _ = soundfile.read(sounds / "below" / "b.flac")
+    expected = glam_jax.load(finished.folder).probabilities(wave[8000:24000])
+    np.testing.assert_allclose(np.array(cells[1][2:-1], float), expected, atol=2e-6)
+    assert "2 of 4 recordings cannot be used:" in told.err
+    assert "parts.csv, line 5: there is no file" in told.err
+
+
+def test_a_recording_of_another_kind_is_told(finished, tmp_path, capsys):
+    random = np.random.default_rng(0)
+    soundfile.write(tmp_path / "quiet.wav", random.normal(0, 2e-4, 20000), 16000)
+    tone = 0.1 * np.sin(np.arange(20000) / 10)
+    soundfile.write(tmp_path / "tone.wav", tone, 16000)
+    soundfile.write(tmp_path / "short.wav", random.normal(0, 0.05, 2000), 16000)
+    predict.predict(request(finished), [str(tmp_path)])
+    warnings = capsys.readouterr().err
+    assert "quiet.wav has a level of -74 dB of full scale; in the training" in warnings
+    assert "tone.wav has nearly nothing above 4 kHz: -" in warnings
+    assert "short.wav has 0.12 s, less than half of a training segment" in warnings
+
+
 def test_what_cannot_be_used_is_listed_and_the_rest_answered(
     finished, sounds, tmp_path
 ):

@@ -40,6 +40,8 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "end": ("endtime", "endseconds", "ends", "stop"),
 }
 NEEDED = ("file", "emotion")
+# Rows of a table by line number: their cells by what they tell, or why they have none.
+_Rows = list[tuple[int, dict[str, str] | str]]
 # The words for the parts of a split; their case does not count.
 PARTS = {
     **dict.fromkeys(("train", "training"), "train"),
@@ -103,16 +105,9 @@ def read(labels: Labels, source: str | pathlib.Path | None) -> corpora.Corpus:
             f"--labels: there is no file {path.absolute()}; give the table, or "
             "--labels=folders where a folder's name is the emotion"
         )
-    folder = corpora.existing_folder(source) if source else path.parent
-    folder = folder.absolute()
-    rows = _rows(path, labels.columns)
-    utterances, problems = [], []
-    for number, row in rows:
-        place = f"{path.name}, line {number}"
-        try:
-            utterances.append(_utterance(row, folder, place))
-        except ValueError as error:
-            problems.append(corpora.Problem(place, str(error)))
+    folder = _root(path, source)
+    rows = _rows(path, labels.columns, NEEDED)
+    utterances, problems = _utterances(path, rows, folder, NEEDED)
     lost = [problem for problem in problems if problem.reason.startswith(_NO_FILE)]
     if lost and not utterances:
         raise ValueError(
@@ -128,6 +123,43 @@ def read(labels: Labels, source: str | pathlib.Path | None) -> corpora.Corpus:
         *_not_named(utterances, path.name, folder),
     ]
     return _corpus(once, problems + twice, warnings)
+
+
+def recordings(path: pathlib.Path, source: str | pathlib.Path | None) -> corpora.Corpus:
+    """Lists what a table names, in its order, whether or not it tells emotions.
+
+    Args:
+      path: The table; a column tells files, others may tell start and end.
+      source: The folder that the files' paths start from; None for the table's.
+
+    Raises:
+      ValueError: When it is no such table.
+    """
+    needed = ("file",)
+    rows = _rows(path, {}, needed)
+    return corpora.Corpus(*_utterances(path, rows, _root(path, source), needed))
+
+
+def _root(path: pathlib.Path, source: str | pathlib.Path | None) -> pathlib.Path:
+    folder = corpora.existing_folder(source) if source else path.parent
+    return folder.absolute()
+
+
+def _utterances(
+    path: pathlib.Path,
+    rows: _Rows,
+    folder: pathlib.Path,
+    needed: Sequence[str],
+) -> tuple[list[corpora.Utterance], list[corpora.Problem]]:
+    """The utterances of rows, in their order, and what is wrong with the others."""
+    utterances, problems = [], []
+    for number, row in rows:
+        place = f"{path.name}, line {number}"
+        try:
+            utterances.append(_utterance(row, folder, place, needed))
+        except ValueError as error:
+            problems.append(corpora.Problem(place, str(error)))
+    return utterances, problems
 
 
 def _corpus(
@@ -169,8 +201,8 @@ def _sounds(folder: pathlib.Path) -> Iterator[pathlib.Path]:
 
 
 def _rows(
-    path: pathlib.Path, chosen: Mapping[str, str]
-) -> list[tuple[int, dict[str, str] | str]]:
+    path: pathlib.Path, chosen: Mapping[str, str], needed: Sequence[str]
+) -> _Rows:
     """The rows of a table with their line numbers, empty ones aside.
 
     Returns:
@@ -181,8 +213,8 @@ def _rows(
     """
     read = delimited.read(path)
     names = read.header
-    index = _find_columns(path.name, names, chosen, read.delimiter)
-    rows: list[tuple[int, dict[str, str] | str]] = []
+    index = _find_columns(path.name, names, chosen, read.delimiter, needed)
+    rows: _Rows = []
     for number, cells in read.rows:
         while len(cells) > len(names) and not cells[-1].strip():
             cells.pop()
@@ -203,7 +235,11 @@ def _plain(name: str) -> str:
 
 
 def _find_columns(
-    table: str, names: list[str], chosen: Mapping[str, str], delimiter: str
+    table: str,
+    names: list[str],
+    chosen: Mapping[str, str],
+    delimiter: str,
+    needed: Sequence[str],
 ) -> dict[str, int]:
     """The places of the columns by what they tell; it prints what it took for what."""
     found, others = {}, []
@@ -219,7 +255,7 @@ def _find_columns(
     separated = f"its columns are separated by {delimited.DELIMITERS[delimiter]}"
     if len(names) == 1:
         separated = "commas, tabs, semicolons or bars separate columns"
-    for what in NEEDED:
+    for what in needed:
         if what not in found:
             raise ValueError(
                 f"{table} has no column that tells the {what}; it has "
@@ -250,13 +286,13 @@ def _named(table: str, names: list[str], what: str, name: str) -> int:
 
 
 def _utterance(
-    row: dict[str, str] | str, folder: pathlib.Path, place: str
+    row: dict[str, str] | str, folder: pathlib.Path, place: str, needed: Sequence[str]
 ) -> corpora.Utterance:
     """An utterance of a row; a ValueError says why it gives none."""
     if isinstance(row, str):
         raise ValueError(row)
     cells = {what: cell.strip() for what, cell in row.items()}
-    if empty := [what for what in NEEDED if not cells[what]]:
+    if empty := [what for what in needed if not cells[what]]:
         raise ValueError(f"names no {' and no '.join(empty)}")
     path = _find(folder, cells["file"])
     start, end = (_seconds(what, cells.get(what, "")) for what in ("start", "end"))
@@ -265,7 +301,7 @@ def _utterance(
     return corpora.Utterance(
         id=_id(folder, path, start, end),
         path=path,
-        emotion=cells["emotion"],
+        emotion=cells.get("emotion", ""),
         **{
             field: cells.get(field, "")
             for field in ("speaker", "session", "dialogue", "text", "intensity")
