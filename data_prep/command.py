@@ -3,7 +3,7 @@
 import contextlib
 import sys
 from collections.abc import Callable
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import flags, logging
 
@@ -33,8 +33,9 @@ def run(work: Callable[[], None]) -> None:
     signals.stop_at_once()
     if not _DEBUG.value:  # libraries tell what they do, and each error many times
         logging.set_verbosity(logging.FATAL)
+    output: Any = sys.stdout
     with contextlib.suppress(AttributeError, OSError):  # where it is no ordinary one
-        sys.stdout.reconfigure(errors="backslashreplace")  # for the corpus's letters
+        output.reconfigure(errors="backslashreplace")  # for the corpus's letters
     try:
         work()
     except signals.Preempted:
