@@ -6,7 +6,9 @@ damage is found.
 """
 
 import functools
+import json
 import pathlib
+import shutil
 from collections.abc import Callable
 from typing import Any
 
@@ -14,7 +16,7 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
-from glam_jax import metrics, steps, weights
+from glam_jax import metrics, parallel, steps, weights
 
 WEIGHTS, TRAINING, NOTES = "weights", "training", "notes"
 
@@ -29,6 +31,7 @@ def manager(folder: pathlib.Path, selection: str) -> ocp.CheckpointManager:
       folder: The folder of the run's checkpoints.
       selection: What the best epoch is, see `metrics.rank`.
     """
+    _drop_unreadable(folder)
     # Orbax asks for a float, and compares whatever it gets.
     rank: Callable[[Any], Any] = functools.partial(metrics.rank, selection=selection)
     best = checkpoint_managers.BestN(
@@ -46,6 +49,17 @@ def manager(folder: pathlib.Path, selection: str) -> ocp.CheckpointManager:
             best_fn=rank,
         ),
     )
+
+
+def _drop_unreadable(folder: pathlib.Path) -> None:
+    """Deletes the checkpoints whose metrics Orbax could not read: it would not open."""
+    for path in sorted(folder.glob("*/metrics/metrics")):
+        try:
+            json.loads(path.read_bytes())
+        except ValueError as error:
+            print(f"{weights.damaged(path, error)}; its checkpoint is not used")
+            if parallel.is_first_process():
+                shutil.rmtree(path.parents[1])
 
 
 class _Always:

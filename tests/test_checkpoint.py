@@ -89,6 +89,18 @@ def test_a_damaged_checkpoint_is_named_or_read_as_it_was_saved(tmp_path, seed, c
     jax.tree.map(np.testing.assert_array_equal, restored, state(int(restored.step)))
 
 
+@pytest.mark.parametrize("content", [b"", b'{"wa": 1.0}{"wa": 1.0}'])
+def test_a_checkpoint_whose_metrics_cannot_be_read_is_named(tmp_path, capsys, content):
+    """Orbax would not open the folder."""
+    save_epochs(tmp_path, "test", [70, 50])
+    path = tmp_path / "20" / "metrics" / "metrics"
+    path.write_bytes(content)
+    with checkpoint.manager(tmp_path, "test") as manager:
+        restored, _ = checkpoint.restore_last(manager, state(0))
+    assert restored.step == 10
+    assert f"{path} is damaged" in capsys.readouterr().out
+
+
 def test_without_a_whole_checkpoint_there_is_none(tmp_path):
     save_epochs(tmp_path, "test", [70])
     for path in (tmp_path / "10" / "weights").rglob("*"):
