@@ -62,6 +62,8 @@ class Recognizer:
     Attributes:
       class_names: The emotions, in the order of all probabilities.
       description: What model.json holds: features, versions, corpus, protocol, ...
+      model: The network.
+      variables: {'params', 'batch_stats'} of each run.
     """
 
     def __init__(
@@ -76,7 +78,8 @@ class Recognizer:
         """
         self.class_names = tuple(description["classes"])
         self.description = description
-        self._variables = [jax.device_put(of_run) for of_run in variables]
+        self.model = model
+        self.variables = [jax.device_put(of_run) for of_run in variables]
         self._apply = jax.jit(functools.partial(logits_and_embedding, model))
 
     def probabilities(self, wave: np.ndarray, rate: int = 16000) -> np.ndarray:
@@ -151,7 +154,7 @@ class Recognizer:
             x = np.resize(x, (BATCH_SIZE, *x.shape[1:]))  # the last one is filled up
             x = jax.numpy.asarray(x, self.description["dtype"])
             # On the host before it is cut: JAX would compile for each number of rows.
-            outputs = [jax.device_get(self._apply(v, x)) for v in self._variables]
+            outputs = [jax.device_get(self._apply(v, x)) for v in self.variables]
             logits.append(np.stack([of_run[0] for of_run in outputs])[:, : len(batch)])
             if outputs[0][1] is not None:
                 of_batch = np.stack([of_run[1] for of_run in outputs])
