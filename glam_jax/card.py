@@ -8,7 +8,7 @@ from glam_jax import metrics, tables
 CARD, EXAMPLE = "MODEL_CARD.md", "example.py"
 
 # Needs numpy, onnxruntime and soundfile alone.
-EXAMPLE_TEXT = '''"""python example.py RECORDING.wav ...: emotions by the model.onnx beside it."""
+EXAMPLE_TEXT = '''"""python example.py WAV ...: emotions, by model.onnx beside it."""
 
 import json
 import pathlib
@@ -31,9 +31,9 @@ for path in sys.argv[1:]:
 
 _NOT_FOR = """\
 - **No decision about a person**: hiring, schooling, policing, borders, credit,
-  insurance, medicine, lie detection. In the European Union, inferring emotions at work and in
-  education is forbidden, except for medical or safety reasons (Regulation 2024/1689,
-  article 5).
+  insurance, medicine, lie detection. In the European Union, inferring emotions at
+  work and in education is forbidden, except for medical or safety reasons
+  (Regulation 2024/1689, article 5).
 - It does not tell what somebody feels. It tells which word the people who labelled the
   training's recordings would probably have chosen for the sound of a voice.
 - Other languages, ages, microphones, noise, singing, several voices at once, and
@@ -135,8 +135,9 @@ def _figures(report: Mapping[str, Any] | None) -> str:
     return "\n\n".join(
         [
             f"Protocol `{report['protocol']}`, "
-            f"{tables.SELECTIONS[report['selection']]}: {measured} (mean and standard deviation over {count} runs, "
-            f"{tested} test utterances in all; WA is accuracy, UA mean recall). "
+            f"{tables.SELECTIONS[report['selection']]}: {measured} "
+            f"(mean and standard deviation over {count} runs, {tested} test utterances "
+            "in all; WA is accuracy, UA mean recall). "
             f"{speakers}",
             "These are figures of the whole training. Each of its runs is a network of "
             "its own, and this folder may hold only one of them.",

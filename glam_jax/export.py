@@ -154,7 +154,9 @@ def answer(kind: str, graph: bytes) -> Answer:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
         session = onnxruntime.InferenceSession(graph, options)
-        return lambda wave: session.run(None, {"waveform": wave[None]})[0][0]
+        return lambda wave: np.asarray(session.run(None, {"waveform": wave[None]})[0])[
+            0
+        ]
     import jax
 
     call = jax.jit(jax.export.deserialize(bytearray(graph)).call)

@@ -51,7 +51,7 @@ def stablehlo(recognizer: Recognizer) -> bytes:
     shape = export.symbolic_shape("batch, samples")
     waves = jax.ShapeDtypeStruct(shape, jnp.float32)
     function = jax.jit(_probabilities(recognizer))
-    return export.export(function, platforms=PLATFORMS)(waves).serialize()
+    return bytes(export.export(function, platforms=PLATFORMS)(waves).serialize())
 
 
 def _probabilities(recognizer: Recognizer) -> Callable:
@@ -190,7 +190,8 @@ _AROUND = """
 glam_jax (float[batch, samples] waveform) => (float[batch, {classes}] probabilities)
 <int64 zero = {{0}}, int64 one = {{1}}, int64 block = {{{block}}},
  int64 hop = {{{hop}}}, int64 length = {{{length}}}, int64[1] second = {{1}},
- int64[2] rows = {{-1, {length}}}, int64[2] size = {{{runs}, {classes}}}, bool always = {{1}}>
+ int64[2] rows = {{-1, {length}}}, int64[2] size = {{{runs}, {classes}}},
+ bool always = {{1}}>
 {{
   batch_size = Shape <start = 0, end = 1> (waveform)
   shape = Shape (waveform)
