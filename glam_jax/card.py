@@ -76,8 +76,9 @@ def text(
         _figures(report),
         "## How to use it",
         f"Mono at 16,000 Hz, full scale one, any length. It cuts segments of "
-        f"{seconds:g} s every {cut['hop'] / 16000:g} s; what is shorter is repeated. "
-        "`python example.py RECORDING.wav` shows how (numpy, onnxruntime, soundfile).",
+        f"{seconds:.3g} s every {cut['hop'] / 16000:.3g} s; what is shorter is repeated. "
+        "`python example.py RECORDING.wav` shows how, where model.onnx is there (numpy, "
+        "onnxruntime, soundfile).",
         "\n".join(f"- {sentence}" for sentence in answers),
         "## What it must not be used for",
         _NOT_FOR,

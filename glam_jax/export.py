@@ -85,8 +85,9 @@ def export(model: pathlib.Path, out: pathlib.Path, formats: Sequence[str]) -> No
         for kind, function in answers.items()
     }
     out.mkdir(parents=True, exist_ok=True)
-    for kind in _NEEDS:
-        (out / f"model.{kind}").unlink(missing_ok=True)
+    earlier = [*(f"model.{kind}" for kind in _NEEDS), card.EXAMPLE, "weights_*"]
+    for path in [path for name in earlier for path in out.glob(name)]:
+        path.unlink()
     for kind, graph in graphs.items():
         text.write_bytes(out / f"model.{kind}", graph)
     exported = {
@@ -228,7 +229,7 @@ def write_rest(
     ):
         name = f"weights_{number:03d}.safetensors"
         weights.save(out / name, variables)
-        runs.append(run | {"run": number, "trained_as": run["run"], "weights": name})
+        runs.append({"trained_as": run["run"]} | run | {"run": number, "weights": name})
     description = recognizer.description | {"runs": runs, "exported": exported}
     text.write_text(
         out / card.CARD, card.text(description, report, sentences(exported))
