@@ -6,6 +6,10 @@ from typing import Any
 from glam_jax import metrics, tables
 
 CARD, EXAMPLE = "MODEL_CARD.md", "example.py"
+PACKAGES = {  # that make a graph and compare it, by the format of the graph
+    "stablehlo": ("flatbuffers",),
+    "onnx": ("jax2onnx", "onnx", "onnxruntime"),
+}
 
 # Needs numpy, onnxruntime and soundfile alone.
 EXAMPLE_TEXT = '''"""python example.py WAV ...: emotions, by model.onnx beside it."""
@@ -76,9 +80,9 @@ def text(
         _figures(report),
         "## How to use it",
         f"Mono at 16,000 Hz, full scale one, any length. It cuts segments of "
-        f"{seconds:.3g} s every {cut['hop'] / 16000:.3g} s; what is shorter is repeated. "
-        "`python example.py RECORDING.wav` shows how, where model.onnx is there (numpy, "
-        "onnxruntime, soundfile).",
+        f"{seconds:.3g} s every {cut['hop'] / 16000:.3g} s; what is shorter is "
+        "repeated. Beside model.onnx, `python example.py RECORDING.wav` shows how "
+        "(numpy, onnxruntime, soundfile).",
         "\n".join(f"- {sentence}" for sentence in answers),
         "## What it must not be used for",
         _NOT_FOR,

@@ -2,28 +2,29 @@
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
 from data_prep import features
 from glam_jax.benchmark.rows import Row
-from glam_jax.recognizer import Recognizer
 
 _SECONDS = 3
 _CALLS = 200
 
 
 def rows(
-    recognizer: Recognizer, functions: Mapping[str, Callable[[np.ndarray], np.ndarray]]
+    description: Mapping[str, Any],
+    functions: Mapping[str, Callable[[np.ndarray], np.ndarray]],
 ) -> Iterator[Row]:
     """The latency of a clip of 3 s, and of a stream that is answered at every hop.
 
     Args:
-      recognizer: The trained model.
+      description: What model.json holds.
       functions: From a recording, (samples,), to probabilities, by what answers.
     """
-    cut = recognizer.description["features"]
-    name, hop = recognizer.description["model"], cut["hop"] / features.SAMPLE_RATE
+    cut = description["features"]
+    name, hop = description["model"], cut["hop"] / features.SAMPLE_RATE
     noise = np.random.default_rng(0).normal(0, 0.1, _SECONDS * features.SAMPLE_RATE)
     clip = noise.astype(np.float32)
     segment = np.resize(clip, cut["segment"])
