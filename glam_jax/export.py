@@ -13,7 +13,7 @@ import os
 import pathlib
 from collections.abc import Sequence
 
-from absl import app, flags
+from absl import app, flags, logging
 
 from data_prep import paths
 from glam_jax import card, command, results
@@ -83,6 +83,7 @@ def export(arguments: Sequence[str]) -> None:
 
 
 def main(argv: list[str]) -> None:
+    logging.set_verbosity(logging.ERROR)
     command.run(lambda: export(argv[1:]))
 
 

@@ -147,14 +147,9 @@ def test_an_exported_folder_is_loaded_like_a_training(exported, speech):
 
 
 def test_all_runs_answer_with_their_mean(finished, tmp_path):
-    done = run_command(
-        "glam_jax.export",
-        str(finished.folder),
-        "--run=all",
-        "--format=stablehlo",
-        f"--out={tmp_path / 'out'}",
-    )
-    assert (done.returncode, done.stderr) == (0, "")
+    from glam_jax import exported
+
+    exported.write(finished.folder, tmp_path / "out", "all", ["stablehlo"])
     graph = jax.export.deserialize(
         bytearray((tmp_path / "out" / "model.stablehlo").read_bytes())
     )
@@ -199,6 +194,20 @@ def test_features_of_ones_own_cannot_be_in_a_graph():
         graphs.check({"features": {"kind": "mine:f"}})
     with pytest.raises(ValueError, match=r"'spectrogram' are a function of numpy"):
         graphs.check({"features": {"kind": "spectrogram"}})
+
+
+@pytest.mark.slow  # its fast siblings are those above, without a process of its own
+def test_the_command_writes_the_folder_and_times_its_answers(exported, tmp_path):
+    done = run_command(
+        "glam_jax.export",
+        str(exported[0]),
+        f"--out={tmp_path / 'out'}",
+        f"--speech={DATA / 'emodb'}",
+        "--measure",
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert glam_jax.load(tmp_path / "out").class_names == CLASSES
+    assert done.stdout.count("3 s clip") == done.stdout.count("of real time") == 3
 
 
 @pytest.mark.slow  # its fast siblings are those of mhcnn above
