@@ -1,4 +1,4 @@
-"""Text files: written in one step, and CSV that brings any text back."""
+"""Files written in one step, and CSV that brings any text back."""
 
 import csv
 import io
@@ -16,8 +16,13 @@ _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?")
 
 def write_text(path: pathlib.Path, text: str) -> None:
     """Replaces a file in one step: a reader sees the old text or the new."""
+    write_bytes(path, text.encode())
+
+
+def write_bytes(path: pathlib.Path, content: bytes) -> None:
+    """Replaces a file in one step: a reader sees the old content or the new."""
     temporary = path.with_name(f".{path.name}.incomplete")
-    temporary.write_text(text, encoding="utf-8", newline="")
+    temporary.write_bytes(content)
     os.replace(temporary, path)
 
 

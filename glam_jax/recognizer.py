@@ -76,6 +76,8 @@ class Recognizer:
     Attributes:
       class_names: The emotions, in the order of all probabilities.
       description: What model.json holds: features, versions, corpus, protocol, ...
+      model: The network.
+      variables: {'params', 'batch_stats'} of each run.
     """
 
     def __init__(
@@ -90,7 +92,8 @@ class Recognizer:
         """
         self.class_names = tuple(description["classes"])
         self.description = description
-        self._variables = [jax.device_put(of_run) for of_run in variables]
+        self.model = model
+        self.variables = [jax.device_put(of_run) for of_run in variables]
         self._apply = jax.jit(functools.partial(logits_and_embedding, model))
 
     def probabilities(self, wave: np.ndarray, rate: int = 16000) -> np.ndarray:
@@ -210,7 +213,7 @@ class Recognizer:
         x = np.resize(x, (batch_size, *x.shape[1:]))
         x = jax.numpy.asarray(x, self.description["dtype"])
         # On the host before it is cut: JAX would compile for each number of rows.
-        of_runs = [jax.device_get(self._apply(v, x)) for v in self._variables]
+        of_runs = [jax.device_get(self._apply(v, x)) for v in self.variables]
         logits = np.stack([logits for logits, _ in of_runs])
         embedding = of_runs[0][1]
         return (

@@ -137,11 +137,12 @@ def write_folder(
     description = weights.describe(name, class_names, "float32", data_set, shape)
     chosen = {
         "run": 0,
-        "weights": "weights",
+        "weights": "weights.safetensors",
         "sha256": weights.digest(variables),
         "source": file.name,
     }
-    weights.save(folder / "weights", variables)
+    folder.mkdir(parents=True, exist_ok=True)
+    weights.save(folder / chosen["weights"], variables)
     text.write_text(
         folder / weights.MODEL,
         results.json_text(description | {"runs": [chosen]}),

@@ -5,11 +5,14 @@ import pathlib
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import flax
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+import safetensors.numpy
 from flax import linen as nn
 
+from data_prep import text
 from glam_jax import results
 
 if TYPE_CHECKING:
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
 
 MODEL = results.MODEL
 FORMAT = 1  # of model.json
+_SEPARATOR = "/"  # of the names in a .safetensors file
 CHECKPOINTS = "checkpoints"
 
 
@@ -91,7 +95,7 @@ def inside(folder: pathlib.Path, name: str) -> pathlib.Path:
       ValueError: When they are not there, or lie outside the folder.
     """
     path = (folder / name).resolve()
-    if not path.is_relative_to(folder.resolve()) or not path.is_dir():
+    if not path.is_relative_to(folder.resolve()) or not path.exists():
         raise ValueError(f"{folder}: the weights {name} are not there; train again")
     return path
 
@@ -119,39 +123,47 @@ def digest(tree: Any) -> str:
     return sha256.hexdigest()
 
 
-def save(folder: pathlib.Path, variables: dict[str, Any]) -> None:
-    """Writes weights of numpy arrays; the folder must not be there yet.
+def save(path: pathlib.Path, variables: dict[str, Any]) -> None:
+    """Writes weights as a .safetensors file, in one step.
 
     Args:
-      folder: It receives them.
-      variables: {'params', 'batch_stats'}.
+      path: The file.
+      variables: {'params', 'batch_stats'} of arrays.
     """
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder.absolute(), variables)
+    tensors = flax.traverse_util.flatten_dict(variables, sep=_SEPARATOR)
+    text.write_bytes(
+        path,
+        safetensors.numpy.save(
+            {name: np.array(leaf, order="C") for name, leaf in tensors.items()}
+        ),
+    )
 
 
-def restore(
-    folder: pathlib.Path, like: dict[str, Any], expected: str
-) -> dict[str, Any]:
+def restore(path: pathlib.Path, like: dict[str, Any], expected: str) -> dict[str, Any]:
     """Reads weights, as numpy arrays.
 
     Args:
-      folder: Where they lie.
-      like: {'params', 'batch_stats'} of arrays or shapes as in the folder.
+      path: A file made by `save`, or the folder of a training's checkpoint.
+      like: {'params', 'batch_stats'} of arrays or shapes as they are there.
       expected: Their `digest`.
 
     Raises:
       ValueError: When they are damaged.
     """
     try:
-        with ocp.StandardCheckpointer() as checkpointer:
-            variables = checkpointer.restore(
-                folder.absolute(), jax.tree.map(zeros, like)
-            )
+        if path.is_file():
+            tensors = safetensors.numpy.load_file(path)
+            nested = flax.traverse_util.unflatten_dict(tensors, sep=_SEPARATOR)
+            variables = {kind: nested.get(kind, {}) for kind in like}
+        else:
+            with ocp.StandardCheckpointer() as checkpointer:
+                variables = checkpointer.restore(
+                    path.absolute(), jax.tree.map(zeros, like)
+                )
     except Exception as error:  # Orbax and what it stands on raise many kinds
-        raise ValueError(f"{damaged(folder, error)}; train again") from error
+        raise ValueError(f"{damaged(path, error)}; train again") from error
     if digest(variables) != expected:
-        raise ValueError(f"{folder} is damaged (other weights than saved); train again")
+        raise ValueError(f"{path} is damaged (other weights than saved); train again")
     return variables
 
 

@@ -1,4 +1,4 @@
-"""MFCC and log-mel spectrograms in JAX: those of `data_prep.features`, with gradients.
+"""MFCC and log-mel in JAX: the values of `data_prep.features`, with gradients.
 
 They are part of an exported model, and can be the first layer of a network that is
 trained on waveforms. The Fourier transform is two matrix products: a TPU computes those

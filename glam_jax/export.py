@@ -1,0 +1,91 @@
+r"""Exports a trained model as a folder that needs nothing of this project.
+
+  python -m glam_jax.export runs/emodb_train_glam_speaker --out=exported
+  python -m glam_jax.export exported --out=again --format=onnx --measure
+
+The folder holds model.onnx and model.stablehlo (waveforms at 16 kHz in, probabilities
+out), example.py, MODEL_CARD.md, and model.json with the weights, which `glam_jax.load`
+opens. Both graphs are compared with the model before the folder is written.
+"""
+
+import importlib.util
+import os
+import pathlib
+from collections.abc import Sequence
+
+from absl import app, flags, logging
+
+from data_prep import paths
+from glam_jax import card, command, results
+
+_OUT = flags.DEFINE_string("out", "exported", "Folder that receives the files.")
+_RUN = flags.DEFINE_string("run", "0", "Number of a run, or all: the runs' mean.")
+_FORMATS = flags.DEFINE_list("format", ["stablehlo", "onnx"], "Which graphs to write.")
+_SPEECH = flags.DEFINE_string(
+    "speech", None, "Folder of recordings to compare the answers on, instead of noise."
+)
+_MEASURE = flags.DEFINE_bool(
+    "measure", False, "Also time the answers, on one core, and print them as a table."
+)
+
+
+def check(arguments: Sequence[str], out: pathlib.Path, formats: Sequence[str]) -> None:
+    """Raises ValueError when the command cannot be done, before JAX is imported."""
+    if len(arguments) != 1:
+        raise ValueError(
+            "name one trained model: python -m glam_jax.export RUN --out=exported"
+        )
+    if not formats or set(formats) - card.PACKAGES.keys():
+        raise ValueError(
+            f"--format={','.join(formats)}: there are {', '.join(card.PACKAGES)}"
+        )
+    for needed in [name for kind in formats for name in card.PACKAGES[kind]]:
+        if importlib.util.find_spec(needed) is None:
+            raise ValueError(
+                f"--format={','.join(formats)} needs the package {needed}: pip install "
+                "-e .[export]"
+            )
+    if paths.local(arguments[0], "MODEL").resolve() == out.resolve():
+        raise ValueError(f"--out={out} is the model itself; give another folder")
+    if (out / "model.json").exists():
+        if "exported" not in results.read_json(out / "model.json"):
+            raise ValueError(
+                f"--out={out} holds a trained model that is no export; give another "
+                "folder"
+            )
+    elif out.exists() and any(out.iterdir()):
+        raise ValueError(f"--out={out} holds other files; give another folder")
+
+
+def export(arguments: Sequence[str]) -> None:
+    """Does what the flags say."""
+    out = paths.local(_OUT.value, "--out")
+    check(arguments, out, _FORMATS.value)
+    if _MEASURE.value and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])  # one core
+    from glam_jax import exported
+
+    told, answers = exported.write(
+        paths.local(arguments[0], "MODEL"),
+        out,
+        _RUN.value,
+        _FORMATS.value,
+        paths.local(_SPEECH.value, "--speech") if _SPEECH.value else None,
+    )
+    print("\n".join([*exported.sentences(told), f"All files: {out}"]), flush=True)
+    if _MEASURE.value:
+        from glam_jax import weights
+        from glam_jax.benchmark import answers as benchmark
+        from glam_jax.benchmark import rows
+
+        rows_of = benchmark.rows(weights.read(out), answers)
+        print(f"\n{rows.table(rows_of)}")
+
+
+def main(argv: list[str]) -> None:
+    logging.set_verbosity(logging.ERROR)
+    command.run(lambda: export(argv[1:]))
+
+
+if __name__ == "__main__":
+    app.run(main, flags_parser=command.parse)
