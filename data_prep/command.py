@@ -32,7 +32,8 @@ def refuse(reason: str) -> NoReturn:
 def run(work: Callable[[], None]) -> None:
     """Calls `work`; what a user can cause or mend ends in a line and a status."""
     signals.stop_at_once()
-    if not _DEBUG.value:  # libraries tell what they do, and each error many times
+    debug = flags.FLAGS.is_parsed() and _DEBUG.value
+    if not debug:  # libraries tell what they do, and each error many times
         logging.set_verbosity(logging.FATAL)
     if isinstance(sys.stdout, io.TextIOWrapper):
         with contextlib.suppress(OSError):  # where it cannot be done any more
@@ -42,7 +43,7 @@ def run(work: Callable[[], None]) -> None:
     except signals.Preempted:
         signals.end()
     except Exception as error:
-        if _DEBUG.value:
+        if debug:
             raise
         refuse(_sentence(error))
     signals.ignore()
