@@ -4,7 +4,6 @@ The graphs are compared with the model before anything is written.
 """
 
 import importlib.metadata
-import json
 import pathlib
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -193,4 +192,4 @@ def _write(
     text.write_text(out / card.CARD, told)
     if "onnx" in made:
         text.write_text(out / card.EXAMPLE, card.EXAMPLE_TEXT)
-    text.write_text(out / weights.MODEL, json.dumps(description, indent=2) + "\n")
+    text.write_text(out / weights.MODEL, results.json_text(description))

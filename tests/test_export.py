@@ -10,7 +10,8 @@ import jax
 import numpy as np
 import pytest
 import soundfile
-from helpers import DATA, reference, run_command
+from commands import run_command
+from helpers import DATA, reference
 
 import glam_jax
 from glam_jax import graphs, recognizer, torch_weights, weights
