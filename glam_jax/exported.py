@@ -160,7 +160,7 @@ def sentences(exported: Mapping[str, Any]) -> list[str]:
     return [
         f"model.{kind}: {exported['bytes'][kind] / 1e6:.2f} MB; probabilities differ "
         f"from the trained model's by at most {difference:.1e}"
-        + (", since it amplifies rounding" if difference > _ROUNDING else "")
+        + (" (above 1e-4)" if difference > _ROUNDING else "")
         + f"; {origin[kind]}"
         for kind, difference in exported["largest_difference"].items()
     ]

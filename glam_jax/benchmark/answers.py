@@ -36,7 +36,7 @@ def rows(
 
 
 def _timed(function: Callable, wave: np.ndarray) -> np.ndarray:
-    """(calls,) seconds of the processor: of one core, whatever else the machine does."""
+    """(calls,) seconds of the processor, which other work on it does not lengthen."""
     function(wave)
     taken = []
     for _ in range(_CALLS):
