@@ -5,6 +5,7 @@ Both cut a recording as `features.segment` does, compute the features, and answe
 does not grow with the recording.
 """
 
+import functools
 import json
 import logging
 from collections.abc import Callable, Mapping
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 from jax import export, lax
+from jax.extend import core
 
 from data_prep import features
 from glam_jax.models import frontend
@@ -151,7 +153,6 @@ def onnx_model(recognizer: Recognizer) -> "onnx.ModelProto":
 
 def _network(recognizer: Recognizer) -> "onnx.ModelProto":
     """The network and its features: 'segments', (n, samples), to 'logits'."""
-    import jax.extend
     import onnx.compose
 
     (count,) = export.symbolic_shape("segments")
@@ -165,7 +166,7 @@ def _network(recognizer: Recognizer) -> "onnx.ModelProto":
         import jax2onnx
 
         converted = jax2onnx.to_onnx(
-            jax.extend.core.jaxpr_as_fun(traced),
+            functools.partial(_evaluate, traced),
             [segments],
             opset=OPSET,
             input_names=["segments"],
@@ -182,6 +183,38 @@ def _network(recognizer: Recognizer) -> "onnx.ModelProto":
     return onnx.compose.add_prefix(
         converted, "network_", rename_inputs=False, rename_outputs=False
     )
+
+
+def _evaluate(traced: core.ClosedJaxpr, *arguments: jax.Array) -> list[jax.Array]:
+    """What a traced function gives, without the functions that it is made of.
+
+    Those that are compiled or differentiated in a way of their own are taken apart:
+    jax2onnx 0.13 cannot read them as JAX 0.12 writes them.
+    """
+    values = dict(zip(traced.jaxpr.constvars, traced.consts, strict=True))
+    values |= dict(zip(traced.jaxpr.invars, arguments, strict=True))
+
+    def read(variable):
+        is_literal = isinstance(variable, core.Literal)
+        return variable.val if is_literal else values[variable]
+
+    for equation in traced.jaxpr.eqns:
+        inputs = [read(variable) for variable in equation.invars]
+        inner = next(
+            (equation.params[name] for name in _INNER if name in equation.params), None
+        )
+        if equation.primitive.name in _APART and inner is not None:
+            outputs = _evaluate(inner, *inputs)
+        else:
+            params = equation.primitive.get_bind_params(equation.params)
+            outputs = equation.primitive.bind(*inputs, **params)
+            outputs = outputs if equation.primitive.multiple_results else [outputs]
+        values |= dict(zip(equation.outvars, outputs, strict=True))
+    return [read(variable) for variable in traced.jaxpr.outvars]
+
+
+_APART = ("jit", "pjit", "custom_jvp_call", "custom_vjp_call", "custom_vmap_call")
+_INNER = ("jaxpr", "call_jaxpr", "call")
 
 
 # What stands around the network: the cut into segments and the mean of their logits.
