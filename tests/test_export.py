@@ -10,7 +10,8 @@ import jax
 import numpy as np
 import pytest
 import soundfile
-from helpers import DATA, reference, run_command
+from commands import run_command
+from helpers import DATA, reference
 
 import glam_jax
 from glam_jax import graphs, recognizer, torch_weights, weights
@@ -48,7 +49,7 @@ def exported(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("export")
     model = folder_of("mhcnn", folder)
-    told, _ = exported.write(model, folder / "out", "0", ["stablehlo", "onnx"])
+    told, *_ = exported.write(model, folder / "out", "0", ["stablehlo", "onnx"])
     return model, folder / "out", exported.sentences(told)
 
 
