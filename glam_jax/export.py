@@ -65,7 +65,7 @@ def export(arguments: Sequence[str]) -> None:
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])  # one core
     from glam_jax import exported
 
-    told, answers = exported.write(
+    told, trained, answers = exported.write(
         paths.local(arguments[0], "MODEL"),
         out,
         _RUN.value,
@@ -74,12 +74,10 @@ def export(arguments: Sequence[str]) -> None:
     )
     print("\n".join([*exported.sentences(told), f"All files: {out}"]), flush=True)
     if _MEASURE.value:
-        from glam_jax import weights
         from glam_jax.benchmark import answers as benchmark
         from glam_jax.benchmark import rows
 
-        rows_of = benchmark.rows(weights.read(out), answers)
-        print(f"\n{rows.table(rows_of)}")
+        print(f"\n{rows.table(benchmark.rows(trained, answers))}")
 
 
 def main(argv: list[str]) -> None:

@@ -32,7 +32,7 @@ def write(
     run: str,
     formats: Sequence[str],
     speech: pathlib.Path | None = None,
-) -> tuple[dict[str, Any], dict[str, Answer]]:
+) -> tuple[dict[str, Any], recognizer.Recognizer, dict[str, Answer]]:
     """Writes the folder.
 
     Args:
@@ -43,8 +43,8 @@ def write(
       speech: A folder of recordings to compare the answers on, None for noise.
 
     Returns:
-      What model.json says of the export, and the functions that answer: one for each
-      graph, and the model's own as 'Recognizer'.
+      What model.json says of the export, the trained model, and the function that each
+      graph is, by format.
 
     Raises:
       ValueError: When the model cannot be exported, or a graph answers otherwise.
@@ -68,7 +68,7 @@ def write(
     report = model / results.REPORT
     told = results.read_json(report) if report.is_file() else None
     _write(out, made, trained, exported, told)
-    return exported, answers | {"Recognizer": trained.probabilities}
+    return exported, trained, answers
 
 
 def answer(kind: str, graph: bytes) -> Answer:
@@ -188,8 +188,11 @@ def _write(
     for number, run in enumerate(chosen):
         name = f"weights_{number:03d}.safetensors"
         weights.save(out / name, trained.variables[number])
-        runs.append({"trained_as": run["run"]} | run | {"run": number, "weights": name})
+        run = {"trained_as": run["run"]} | run | {"run": number, "weights": name}
+        run.pop("files", None)  # of the checkpoint
+        runs.append(run)
     description = trained.description | {"runs": runs, "exported": exported}
+    description.pop("files", None)  # of the training
     told = card.text(description, report, sentences(exported))
     text.write_text(out / card.CARD, told)
     if "onnx" in made:

@@ -49,7 +49,7 @@ def exported(tmp_path_factory):
 
     folder = tmp_path_factory.mktemp("export")
     model = folder_of("mhcnn", folder)
-    told, _ = exported.write(model, folder / "out", "0", ["stablehlo", "onnx"])
+    told, *_ = exported.write(model, folder / "out", "0", ["stablehlo", "onnx"])
     return model, folder / "out", exported.sentences(told)
 
 
