@@ -4,19 +4,12 @@ import base64
 import contextlib
 import html
 import json
-import os
 import pathlib
-import tempfile
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-import numpy as np
-
-# Before the import: it reads them once. Nothing is told to anybody.
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-
 import gradio as gr
+import numpy as np
 from starlette.middleware import Middleware, trustedhost
 
 from data_prep import audio, features, text
@@ -27,23 +20,30 @@ HOST = "127.0.0.1"
 MINUTES = 10  # of a recording, at most
 MEGABYTES = 300  # of its file
 LISTED = 200  # utterances of a cell
-NARROW = 640  # pixels: below, the narrower of two pictures is shown
+NARROW = 640  # pixels: below, a picture is the narrower of two; also in the style
 
 _CSS = """
-.gradio-container { max-width: 1000px !important; margin: 0 auto !important; }
+.gradio-container { width: 100%; max-width: 1000px !important; }
+.gradio-container { margin: 0 auto !important; min-width: 0; }
+.gradio-container :is(.main, .wrap, main) { width: 100%; min-width: 0; }
 .scrolled { overflow-x: auto; }
-.scrolled table { border-collapse: separate; border-spacing: 2px; }
-.scrolled th, .scrolled td { padding: 2px 6px; text-align: right; }
-.scrolled th { font-weight: 600; }
-.scrolled th:first-child, .scrolled td:first-child { text-align: left; }
-.scrolled button { cursor: pointer; border-radius: 4px; }
+.scrolled :is(table, tr, th, td) { border: none; }
+.scrolled tr { border-bottom: 1px solid rgb(128 128 128 / 30%) !important; }
+.scrolled :is(th, td) { padding: 2px 6px; text-align: right; }
+.scrolled :is(th, td):first-child { text-align: left; }
+.scrolled button { cursor: pointer; font: inherit; color: inherit; }
 .scrolled button:focus-visible { outline: 3px solid #D55E00; }
-.matrix td { padding: 0 !important; }
-.matrix button { width: 100%; min-width: 56px; padding: 8px 4px; text-align: center; }
-.matrix small { display: block; }
+.matrix td { padding: 1px; }
+.matrix button { width: 100%; min-width: 60px; padding: 8px 4px; border-radius: 4px; }
+.matrix small { display: block; color: inherit; }
 .utterances .taken { font-weight: 700; }
 .utterances td { white-space: nowrap; font-variant-numeric: tabular-nums; }
-.utterances button { text-decoration: underline; padding: 4px 0; }
+.utterances button { padding: 4px 0; background: none; text-decoration: underline; }
+@media (max-width: 640px) {
+  .scrolled { font-size: 12px; }
+  .scrolled :is(th, td) { padding: 1px 3px; }
+  .matrix button { min-width: 36px; padding: 6px 1px; }
+}
 .over-time img { width: 100%; max-width: 900px; }
 """
 # What was clicked is told by its button.
@@ -63,8 +63,6 @@ def opened(
 ) -> Iterator[str]:
     """While it is open, this machine's browsers see the page; gives its address.
 
-    What is uploaded lies in a folder of its own meanwhile, and is deleted then.
-
     Args:
       model: It tells the emotions.
       training: What the second tab looks into; None for no such tab.
@@ -72,40 +70,35 @@ def opened(
     """
     cut = model.description["features"]  # compiled now, and not for the first visitor
     model.outputs(np.ones((1, cut["segment"]), np.float32), BATCH_SIZE)
-    # gradio asks its own server whether it is there: not by way of a proxy.
-    around = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
-    os.environ["no_proxy"] = os.environ["NO_PROXY"] = f"{around},{HOST}".strip(",")
-    with tempfile.TemporaryDirectory(prefix="glam_jax_page_") as folder:
-        os.environ["GRADIO_TEMP_DIR"] = folder
-        blocks = build(model, training, corpus)
-        _, address, _ = blocks.launch(
-            server_name=HOST,
-            prevent_thread_lock=True,
-            share=False,
-            quiet=True,
-            ssr_mode=False,
-            mcp_server=False,
-            run_history=False,
-            enable_monitoring=False,
-            footer_links=[],
-            allowed_paths=[],
-            max_file_size=MEGABYTES * gr.FileSize.MB,
-            theme=gr.themes.Base(font="sans-serif", font_mono="monospace"),
-            css=_CSS,
-            # A site whose name leads here is none of ours.
-            app_kwargs={
-                "middleware": [
-                    Middleware(
-                        trustedhost.TrustedHostMiddleware,
-                        allowed_hosts=[HOST, "localhost"],
-                    )
-                ]
-            },
-        )
-        try:
-            yield address
-        finally:
-            blocks.close(verbose=False)
+    blocks = build(model, training, corpus)
+    _, address, _ = blocks.launch(
+        server_name=HOST,
+        prevent_thread_lock=True,
+        share=False,
+        quiet=True,
+        ssr_mode=False,
+        mcp_server=False,
+        run_history=False,
+        enable_monitoring=False,
+        footer_links=[],
+        allowed_paths=[],
+        max_file_size=MEGABYTES * gr.FileSize.MB,
+        theme=gr.themes.Base(font="sans-serif", font_mono="monospace"),
+        css=_CSS,
+        # A site whose name leads here is none of ours.
+        app_kwargs={
+            "middleware": [
+                Middleware(
+                    trustedhost.TrustedHostMiddleware,
+                    allowed_hosts=[HOST, "localhost"],
+                )
+            ]
+        },
+    )
+    try:
+        yield address
+    finally:
+        blocks.close(verbose=False)
 
 
 def build(
@@ -144,21 +137,29 @@ def _add_recording(model: Recognizer) -> None:
     emotion = gr.Label(label="Emotion", visible=False, elem_id="emotion")
     picture = gr.HTML(elem_id="picture")
 
-    def tell(path: str | None) -> tuple[str, Any, str]:
+    def tell(path: str | None) -> Iterator[tuple[str, Any, str]]:
+        without = gr.Label(visible=False), ""
+        yield (_paragraph("Listening ..." if path else ""), *without)
         if path is None:
-            return "", gr.Label(visible=False), ""
+            return
         try:
             answer, outline, warnings = listen(model, pathlib.Path(path))
         except ValueError as error:
-            reason = f"This recording cannot be used: {error}."
-            return _paragraph(reason), gr.Label(visible=False), ""
+            yield (_paragraph(f"This recording cannot be used: {error}"), *without)
+            return
         said = "".join(_paragraph(f"Warning: it {warning}.") for warning in warnings)
         names = map(text.printable, model.class_names)
         pairs = zip(names, answer.probabilities.tolist(), strict=True)
         drawn = _picture(pathlib.Path(path).name, answer, outline, model.class_names)
-        return said, gr.Label(dict(pairs), visible=True), drawn
+        yield said, gr.Label(dict(pairs), visible=True), drawn
 
-    sound.change(tell, sound, [told, emotion, picture], api_visibility="private")
+    sound.change(
+        tell,
+        sound,
+        [told, emotion, picture],
+        show_progress="hidden",
+        api_visibility="private",
+    )
 
 
 def listen(
@@ -217,8 +218,6 @@ def _picture(
 def _add_training(training: results.Training, corpus: cells.Corpus | None) -> None:
     """The tab that shows what was taken for what."""
     report = training.report
-    chosen = results.SELECTIONS[report["selection"]]
-    gr.HTML(_paragraph(f"{results.subject(report)}; {chosen}."))
     matrix = gr.HTML(matrix_table(training), js_on_load=_CLICKED, elem_id="matrix")
     told = gr.HTML(elem_id="heard")
     player = gr.Audio(
@@ -258,10 +257,10 @@ def _numbers(event: gr.EventData, names: Sequence[str], below: int) -> list[int]
     """Numbers that a browser sent, each checked: it may send anything."""
     sent = event._data if isinstance(event._data, dict) else {}
     numbers = [sent.get(name) for name in names]
-    for number in numbers:
-        if type(number) is not int or not 0 <= number < below:
-            raise gr.Error("this is nothing that can be clicked")
-    return numbers
+    checked = [n for n in numbers if type(n) is int and 0 <= n < below]
+    if len(checked) < len(names):
+        raise gr.Error("this cannot be clicked", print_exception=False)
+    return checked
 
 
 def matrix_table(training: results.Training) -> str:
@@ -272,21 +271,23 @@ def matrix_table(training: results.Training) -> str:
     percent = 100 * matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
     rows = []
     for i, name in enumerate(names):
-        cells_ = []
+        row = ""
         for j, other in enumerate(names):
             share = percent[i, j]
-            color = f"rgb(0 114 178 / {share / 100:.2f})"
-            ink = "white" if share > 55 else "black"
-            cells_.append(
+            row += (
                 f"<td>{_button({'true': i, 'predicted': j})} "
                 f'aria-label="{name} taken for {other}: {matrix[i, j]}" '
-                f'style="color: {ink}; background: linear-gradient({color}, {color}), '
-                f'white">{matrix[i, j]}<small>{share:.0f} %</small></button></td>'
+                f'style="color: {"white" if share > 90 else "black"}; '  # 4 to 1
+                f"background: color-mix(in srgb, {figures.COLORS[0]} {share:.0f}%, "
+                f'white)">{matrix[i, j]}<small>{share:.0f} %</small></button></td>'
             )
-        rows.append(f"<tr><th>{name}</th>{''.join(cells_)}</tr>")
+        rows.append(f"<tr><th>{name}</th>{row}</tr>")
     header = "".join(f"<th>{name}</th>" for name in names)
+    report = training.report
+    subject = f"{results.subject(report)}; {results.SELECTIONS[report['selection']]}"
+    count = f"test utterances: {matrix.sum()}"
     return (
-        f"<p>Test utterances: {matrix.sum()}. A click on a cell lists those in it.</p>"
+        f"{_paragraph(f'{subject}; {count}. A click on a cell lists those in it.')}"
         '<div class="scrolled matrix"><table>'
         f"<tr><th>true ↓ taken for →</th>{header}</tr>{''.join(rows)}</table></div>"
     )

@@ -15,9 +15,12 @@ if __name__ == "__main__":  # before the imports that take a second
 
     signals.exit_at_once()
 
+import contextlib
 import importlib.util
+import os
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from absl import app, flags
 
@@ -60,14 +63,31 @@ def serve(named: Sequence[str]) -> None:
         corpus = cells.Corpus(source, training.groups)
     if importlib.util.find_spec("gradio") is None:  # an extra
         raise ValueError("the page needs gradio: pip install -e '.[page]'")
-    # Not before all that takes no time: importing them takes seconds.
-    from glam_jax import page, recognizer
+    with _kept_here(), signals.deferred() as is_stopped:
+        # Not before all that takes no time: importing them takes seconds.
+        from glam_jax import page, recognizer
 
-    model = recognizer.load(folder, FLAGS.run)
-    with signals.deferred() as is_stopped, page.opened(model, training, corpus) as at:
-        print(f"{at} shows {folder}; Ctrl-C ends it.", flush=True)
-        while not is_stopped():
-            time.sleep(0.1)
+        model = recognizer.load(folder, FLAGS.run)
+        with page.opened(model, training, corpus) as address:
+            print(f"{address} shows {folder}; Ctrl-C ends it.", flush=True)
+            while not is_stopped():
+                time.sleep(0.1)
+
+
+@contextlib.contextmanager
+def _kept_here() -> Iterator[None]:
+    """While it is open, gradio tells nobody, and has a folder that is deleted then.
+
+    It reads all this when it is imported.
+    """
+    os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
+    os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    # It asks its own server whether it is there: not by way of a proxy.
+    around = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
+    os.environ["no_proxy"] = os.environ["NO_PROXY"] = f"{around},127.0.0.1".strip(",")
+    with tempfile.TemporaryDirectory(prefix="glam_jax_page_") as folder:
+        os.environ["GRADIO_TEMP_DIR"] = folder
+        yield
 
 
 def main(argv: list[str]) -> None:
