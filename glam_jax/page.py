@@ -14,7 +14,7 @@ from starlette.middleware import Middleware, trustedhost
 
 from data_prep import audio, features, text
 from glam_jax import cells, figures, recordings, results
-from glam_jax.recognizer import BATCH_SIZE, Answer, Recognizer
+from glam_jax.recognizer import Answer, Recognizer
 
 HOST = "127.0.0.1"
 MINUTES = 10  # of a recording, at most
@@ -68,8 +68,8 @@ def opened(
       training: What the second tab looks into; None for no such tab.
       corpus: The recordings of its utterances; None where they are not at hand.
     """
-    cut = model.description["features"]  # compiled now, and not for the first visitor
-    model.outputs(np.ones((1, cut["segment"]), np.float32), BATCH_SIZE)
+    # Compiled now, and not for the first visitor.
+    model.probabilities(np.random.default_rng(0).normal(0, 0.1, features.SAMPLE_RATE))
     blocks = build(model, training, corpus)
     _, address, _ = blocks.launch(
         server_name=HOST,
@@ -183,7 +183,7 @@ def listen(
     answer = model.answer(sound)
     recording = recordings.Recording(path.name, path)
     outline = recordings.outline(recording, answer.seconds)
-    return answer, outline, sound.warnings
+    return answer, outline, [*sound.warnings, *model.unheard(sound)]
 
 
 def _picture(
