@@ -6,6 +6,7 @@ or a line style says too.
 """
 
 import functools
+import io
 import os
 import pathlib
 import textwrap
@@ -86,6 +87,14 @@ def save(figure: figure_lib.Figure, path: pathlib.Path) -> None:
         temporary = path.with_name(f".{path.name}.{suffix}.incomplete")
         figure.savefig(temporary, format=suffix, dpi=300, metadata=metadata)
         os.replace(temporary, path.with_name(f"{path.name}.{suffix}"))
+
+
+@_styled
+def png(figure: figure_lib.Figure) -> bytes:
+    """A figure as the bytes of a PNG file for a screen."""
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=200)
+    return file.getvalue()
 
 
 @_styled
@@ -304,6 +313,7 @@ def over_time(
     times: np.ndarray,
     probabilities: np.ndarray,
     class_names: Sequence[str],
+    width: float = PAGE,
 ) -> figure_lib.Figure:
     """What a model tells of a recording: its waveform, and probabilities below.
 
@@ -317,8 +327,9 @@ def over_time(
       times: (n, 2), start and end of the segments in seconds.
       probabilities: (n, classes).
       class_names: The classes.
+      width: In inches; less than a page's has the legend below.
     """
-    figure = figure_lib.Figure(figsize=(PAGE, 3.0), layout="constrained")
+    figure = figure_lib.Figure(figsize=(width, 3.0), layout="constrained")
     wave, classes = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
     edges = np.linspace(0, seconds, len(outline))
     wave.fill_between(edges, *outline.T, color="dimgray", linewidth=0.3)
@@ -340,9 +351,12 @@ def over_time(
         )
     classes.set(xlim=(0, seconds), ylim=(0, 1), yticks=[0, 0.5, 1], xlabel="seconds")
     classes.set_ylabel("probability")
-    handles, names = classes.get_legend_handles_labels()
-    figure.legend(handles[::-1], names[::-1], loc="outside right center")
-    shown = textwrap.shorten(text.printable(name), int(PAGE * POINTS / LETTER))
+    if width < PAGE:
+        _legend(figure, [classes])
+    else:
+        handles, names = classes.get_legend_handles_labels()
+        figure.legend(handles[::-1], names[::-1], loc="outside right center")
+    shown = textwrap.shorten(text.printable(name), int(width * POINTS / LETTER))
     figure.suptitle(shown)
     return figure
 

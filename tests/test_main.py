@@ -82,6 +82,7 @@ def test_commands_can_be_imported_together():
         "glam_jax.reproduce main --list --config.data_dir=gs://bucket/data",
         "glam_jax.benchmark --out=gs://bucket/rows.jsonl",
         "glam_jax.predict gs://bucket/run a.wav",
+        "glam_jax.serve gs://bucket/run",
         "glam_jax.predict runs/a gs://bucket/a.wav",
         "glam_jax.predict runs/a a.wav --out=gs://bucket/a.csv",
         "glam_jax.predict runs/a a.wav --plot=gs://bucket/pictures",
