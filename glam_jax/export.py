@@ -8,25 +8,35 @@ out), example.py, MODEL_CARD.md, and model.json with the weights, which `glam_ja
 opens. Both graphs are compared with the model before the folder is written.
 """
 
+if __name__ == "__main__":  # before the imports that take a second
+    from data_prep import signals
+
+    signals.exit_at_once()
+
 import importlib.util
 import os
 import pathlib
 from collections.abc import Sequence
 
-from absl import app, flags, logging
+from absl import app, flags
 
 from data_prep import paths
 from glam_jax import card, command, results
 
-_OUT = flags.DEFINE_string("out", "exported", "Folder that receives the files.")
-_RUN = flags.DEFINE_string("run", "0", "Number of a run, or all: the runs' mean.")
-_FORMATS = flags.DEFINE_list("format", ["stablehlo", "onnx"], "Which graphs to write.")
-_SPEECH = flags.DEFINE_string(
-    "speech", None, "Folder of recordings to compare the answers on, instead of noise."
-)
-_MEASURE = flags.DEFINE_bool(
-    "measure", False, "Also time the answers, on one core, and print them as a table."
-)
+FLAGS = flags.FLAGS
+
+
+def define_flags() -> None:
+    """Defines the flags of the command, where it is run."""
+    flags.DEFINE_string("out", "exported", "Folder that receives the files.")
+    flags.DEFINE_string("run", "0", "Number of a run, or all: the runs' mean.")
+    flags.DEFINE_list("format", ["stablehlo", "onnx"], "Which graphs to write.")
+    flags.DEFINE_string(
+        "speech", None, "Folder of recordings to compare the answers on, not noise."
+    )
+    flags.DEFINE_bool(
+        "measure", False, "Also time the answers, on one core, and print a table."
+    )
 
 
 def check(arguments: Sequence[str], out: pathlib.Path, formats: Sequence[str]) -> None:
@@ -59,21 +69,21 @@ def check(arguments: Sequence[str], out: pathlib.Path, formats: Sequence[str]) -
 
 def export(arguments: Sequence[str]) -> None:
     """Does what the flags say."""
-    out = paths.local(_OUT.value, "--out")
-    check(arguments, out, _FORMATS.value)
-    if _MEASURE.value and hasattr(os, "sched_setaffinity"):
+    out = paths.local(FLAGS.out, "--out")
+    check(arguments, out, FLAGS.format)
+    if FLAGS.measure and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])  # one core
     from glam_jax import exported
 
     told, trained, answers = exported.write(
         paths.local(arguments[0], "MODEL"),
         out,
-        _RUN.value,
-        _FORMATS.value,
-        paths.local(_SPEECH.value, "--speech") if _SPEECH.value else None,
+        FLAGS.run,
+        FLAGS.format,
+        paths.local(FLAGS.speech, "--speech") if FLAGS.speech else None,
     )
     print("\n".join([*exported.sentences(told), f"All files: {out}"]), flush=True)
-    if _MEASURE.value:
+    if FLAGS.measure:
         from glam_jax.benchmark import answers as benchmark
         from glam_jax.benchmark import rows
 
@@ -81,9 +91,9 @@ def export(arguments: Sequence[str]) -> None:
 
 
 def main(argv: list[str]) -> None:
-    logging.set_verbosity(logging.ERROR)
     command.run(lambda: export(argv[1:]))
 
 
 if __name__ == "__main__":
+    define_flags()
     app.run(main, flags_parser=command.parse)

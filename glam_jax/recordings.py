@@ -11,7 +11,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data_prep import audio, corpora, features
+from data_prep import audio, corpora, features, paths
 from data_prep.corpora import table
 
 TABLES = (".csv", ".tsv")
@@ -35,17 +35,17 @@ class Recording:
 
 
 def find(
-    paths: Sequence[str], source: str | None = None
+    names: Sequence[str], source: str | None = None
 ) -> tuple[list[Recording], list[str], list[str]]:
     """Looks for sound.
 
     Args:
-      paths: Files, folders, in which everything that is named as sound is taken, and
+      names: Files, folders, in which everything that is named as sound is taken, and
         tables (.csv, .tsv), which may name parts of files.
       source: The folder that the paths in tables start from; None for the table's own.
 
     Returns:
-      The recordings in the order of the paths, each once, sentences on what was passed
+      The recordings in the order of the names, each once, sentences on what was passed
       over, and on rows of tables that name nothing.
 
     Raises:
@@ -53,7 +53,8 @@ def find(
     """
     found: dict[tuple, Recording] = {}
     notes, problems = [], []
-    for path in map(pathlib.Path, paths):
+    folder = paths.local(source, "--source") if source else None
+    for path in [paths.local(name, "FILE") for name in names]:
         if path.is_dir():
             sounds, others = _below(path)
             if not sounds:
@@ -66,7 +67,7 @@ def find(
             new = [Recording(str(sound), sound) for sound in sounds]
         elif path.suffix.lower() in TABLES and path.exists():
             with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answers
-                named = table.recordings(path, source)
+                named = table.recordings(path, folder)
             new = [Recording(u.id, u.path, u.start, u.end) for u in named.utterances]
             problems += [f"{row.path}: {row.reason}" for row in named.problems]
         elif path.exists():
