@@ -256,7 +256,7 @@ def _add_training(training: results.Training, corpus: cells.Corpus | None) -> No
 def _numbers(event: gr.EventData, names: Sequence[str], below: int) -> list[int]:
     """Numbers that a browser sent, each checked: it may send anything."""
     sent = event._data if isinstance(event._data, dict) else {}
-    numbers = [sent.get(name) for name in names]
+    numbers: list[Any] = [sent.get(name) for name in names]
     checked = [n for n in numbers if type(n) is int and 0 <= n < below]
     if len(checked) < len(names):
         raise gr.Error("this cannot be clicked", print_exception=False)

@@ -65,9 +65,11 @@ def serve(named: Sequence[str]) -> None:
         raise ValueError("the page needs gradio: pip install -e '.[page]'")
     with _kept_here(), signals.deferred() as is_stopped:
         # Not before all that takes no time: importing them takes seconds.
-        from glam_jax import page, recognizer
+        from glam_jax import recognizer
 
         model = recognizer.load(folder, FLAGS.run)
+        from glam_jax import page
+
         with page.opened(model, training, corpus) as address:
             print(f"{address} shows {folder}; Ctrl-C ends it.", flush=True)
             while not is_stopped():
