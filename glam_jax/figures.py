@@ -53,10 +53,10 @@ _styled = matplotlib.rc_context(STYLE)
 def write(folder: pathlib.Path, trainings: Sequence[Training]) -> None:
     """Writes all figures of some trainings into a folder, as PNG and PDF.
 
-    They are confusion (matrices), curves (loss, WA and UA by epoch), embedding (t-SNE
-    of the classifier's inputs, the paper's figure 3; not where no network names them)
-    and reliability (how often predictions of some confidence are right, with the
-    expected calibration error).
+    They are confusion (matrices), curves (loss, WA and UA by epoch; not of models that
+    are tested after their training), embedding (t-SNE of the classifier's inputs, the
+    paper's figure 3; not where no network names them) and reliability (how often
+    predictions of some confidence are right, with the expected calibration error).
 
     Args:
       folder: It is made if it is not there.
@@ -69,7 +69,9 @@ def write(folder: pathlib.Path, trainings: Sequence[Training]) -> None:
     if len(classes) > 1:
         raise ValueError(f"these trainings have different classes: {classes}")
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = [confusion, curves, reliability]
+    drawn = [confusion, reliability]
+    if not any("evaluation" in training.report for training in trainings):
+        drawn.append(curves)
     if any(len(training.embedding) for training in trainings):
         drawn.append(embedding)
     for draw in drawn:
