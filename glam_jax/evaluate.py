@@ -90,15 +90,15 @@ def evaluate(named: Sequence[str]) -> None:
     name = f"evaluated/{model.resolve().name}_{config.corpus}"
     out = paths.local(FLAGS.out or name, "--out")
     command.set_up_jax()
-    from glam_jax import evaluation
+    from glam_jax import evaluation, evaluation_report
 
     question = evaluation.Question(model, config, words, FLAGS.leave_out_trained)
     found = evaluation.evaluate(question, out)
-    for line in [evaluation.title(found), *evaluation.left_out(found)]:
+    for line in [evaluation_report.title(found), *evaluation_report.left_out(found)]:
         print(line)
     for warning in found["splits"]["warnings"]:
         print(f"warning: {warning}")
-    print(f"{evaluation.table(found)}\nAll files: {out}")
+    print(f"{evaluation_report.table(found)}\nAll files: {out}")
 
 
 def main(argv: list[str]) -> None:

@@ -1,7 +1,6 @@
 """A trained model tested on a corpus that is not its own, as a training reports."""
 
 import dataclasses
-import hashlib
 import json
 import pathlib
 from collections import Counter
@@ -14,9 +13,8 @@ import numpy as np
 from data_prep import claims, paths, text
 from data_prep.corpora import table as table_lib
 from glam_jax import (
-    by_corpus,
+    evaluation_report,
     input_pipeline,
-    markup,
     metrics,
     prepared,
     provenance,
@@ -24,7 +22,6 @@ from glam_jax import (
     report,
     results,
     splits,
-    tables,
     train,
     values,
     weights,
@@ -77,7 +74,8 @@ def evaluate(question: Question, out: pathlib.Path) -> dict[str, Any]:
     config, told = _configure(question, description)
     values.check(config)
     dataset = input_pipeline.load(config)
-    tested, told["left_out_trained"] = _untrained(question, dataset)
+    trained = _trained(question.model)
+    tested, told["left_out_trained"] = _untrained(question, trained, dataset)
     asked = {
         "model": str(question.model),
         "weights": [run["sha256"] for run in description["runs"]],
@@ -98,7 +96,9 @@ def evaluate(question: Question, out: pathlib.Path) -> dict[str, Any]:
         workdir.write_atomically(
             out / weights.MODEL, results.json_text(outputs.model)
         )  # it marks the folder
-        return _write(question, description, config, dataset, tested, outputs, told)
+        found = _test(question, description, config, dataset, tested, outputs, told)
+        found["splits"] = _splits(question, description, trained, dataset, tested)
+        return _write(outputs, found)
 
 
 def _configure(
@@ -201,16 +201,18 @@ def match(
 
 
 def _untrained(
-    question: Question, dataset: input_pipeline.Dataset
+    question: Question,
+    trained: list[dict[str, str]] | None,
+    dataset: input_pipeline.Dataset,
 ) -> tuple[np.ndarray, int]:
     """The utterances that are tested, and how many others the training had.
 
     Raises:
       ValueError: When it had any, and they are not to be left out, or it had all.
     """
-    trained = {row["content"] for row in _trained(question.model) or []} - {""}
+    digests = {row["content"] for row in trained or []} - {""}
     content = dataset.groups.content
-    known = np.flatnonzero(np.isin(content, sorted(trained)))
+    known = np.flatnonzero(np.isin(content, sorted(digests)))
     tested = np.setdiff1d(np.arange(len(content)), known)
     if not len(known) or (question.leaves_out_trained and len(tested)):
         return tested, len(known)
@@ -265,55 +267,37 @@ def _claim(out: pathlib.Path, asked: dict[str, Any]) -> None:
         )
 
 
-def _write(question, description, config, dataset, tested, outputs, told) -> dict:
-    """Tests all runs, and writes all files, report.json last."""
+def _test(question, description, config, dataset, tested, outputs, told) -> dict:
+    """Tests all runs: what report.json holds but for who was tested."""
     folder, origin = outputs.folder, provenance.begin(dataset)
-    trained = recognizer.load(question.model, "all")
-    logits, embeddings = _outputs(trained, dataset, tested)
+    model = recognizer.load(question.model, "all")
+    logits, embeddings = _outputs(model, dataset, tested)
     order = [description["classes"].index(name) for name in dataset.class_names]
-    others = np.setdiff1d(np.arange(logits.shape[2]), order)
-    if len(others):
-        away = np.isin(logits.argmax(axis=2), others)
+    if len(order) < logits.shape[2]:
+        away = ~np.isin(logits.argmax(axis=2), order)
         told["taken_for_left_out"] = 100 * float(away.mean())
     probabilities = recognizer.softmax(logits[:, :, order])
-    of_training = workdir.Metrics(question.model)
-    for run, of_run in zip(description["runs"], probabilities, strict=True):
-        rows = of_training.of_run(run["run"])
-        count = rows[0]["train_utterances"] if rows else len(tested)
-        outputs.metrics.add(
-            {
-                "run": run["run"],
-                "seed": run.get("seed", run["run"]),
-                "fold": run.get("fold", ""),
-                "epoch": run.get("epoch", 0),
-                "train_utterances": count,
-                **_measure(dataset.labels[tested], of_run),
-            }
-        )
-        outputs.predictions.add(
-            run["run"], dataset.ids[tested], dataset.labels[tested], of_run
-        )
+    told["ensemble"] = _measure(dataset.labels[tested], probabilities.mean(axis=0))
+    _add_runs(question.model, description, dataset, tested, probabilities, outputs)
     outputs.keep_utterances(dataset)
-    everyone = np.arange(len(dataset.ids))
-    split = splits.Split(everyone[:0], everyone[:0], tested)
-    split_table = split_files.to_csv(dataset.ids, ["evaluated"], [split])
-    text.write_text(folder / workdir.SPLITS, split_table)
+    text.write_text(folder / workdir.SPLITS, _split_table(dataset, tested))
     used = json.loads(config.to_json_best_effort())
     text.write_text(folder / workdir.CONFIG, json.dumps(used, indent=2) + "\n")
     if embeddings is not None:
         report.save_embedding(folder, embeddings, dataset.labels[tested])
-    ensemble = _measure(dataset.labels[tested], probabilities.mean(axis=0))
     used["num_epochs"] = max(run.get("epoch", 0) for run in description["runs"])
-    found = report.summarise(used, outputs, list(dataset.class_names)) | {
+    return report.summarise(used, outputs, list(dataset.class_names)) | {
         "protocol": description.get("protocol", "unknown"),
-        "evaluation": told | {"ensemble": ensemble},
-        "splits": _splits(
-            question.model, description, config.corpus, dataset, tested, split_table
-        ),
+        "evaluation": told,
         "features": description["features"],
         "provenance": origin | {"ended": provenance.now()},
     }
-    text.write_text(folder / report.MARKDOWN, markdown(found))
+
+
+def _write(outputs: workdir.Workdir, found: dict[str, Any]) -> dict[str, Any]:
+    """Writes report.md, the figures and, last, report.json."""
+    folder = outputs.folder
+    text.write_text(folder / report.MARKDOWN, evaluation_report.markdown(found))
     from glam_jax import figures  # importing matplotlib takes seconds
 
     figures.write(folder, [results.read(folder, found)])
@@ -321,6 +305,33 @@ def _write(question, description, config, dataset, tested, outputs, told) -> dic
     outputs.seal(written)
     text.write_text(folder / results.REPORT, written)
     return found
+
+
+def _add_runs(model, description, dataset, tested, probabilities, outputs) -> None:
+    """Keeps what each run told: predictions, and a row of metrics.jsonl."""
+    of_training = workdir.Metrics(model)
+    labels_of = dataset.labels[tested]
+    for run, of_run in zip(description["runs"], probabilities, strict=True):
+        rows = of_training.of_run(run["run"])
+        # Where the training is not known, as large as the test: a wide interval.
+        count = rows[0]["train_utterances"] if rows else len(tested)
+        told = {
+            "run": run["run"],
+            "seed": run.get("seed", run["run"]),
+            "fold": run.get("fold", ""),
+            "epoch": run.get("epoch", 0),
+            "train_utterances": count,
+        }
+        outputs.metrics.add(told | _measure(labels_of, of_run))
+        outputs.predictions.add(run["run"], dataset.ids[tested], labels_of, of_run)
+
+
+def _split(tested: np.ndarray) -> splits.Split:
+    return splits.Split(tested[:0], tested[:0], tested)
+
+
+def _split_table(dataset: input_pipeline.Dataset, tested: np.ndarray) -> str:
+    return split_files.to_csv(dataset.ids, ["evaluated"], [_split(tested)])
 
 
 def _measure(true: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
@@ -342,45 +353,41 @@ def _outputs(
     segments = dataset.testing_segments(utterances)
     owners = np.searchsorted(utterances, dataset.utterance[segments])
     counts = np.bincount(owners, minlength=len(utterances))[:, None]
-    sums, embedded = None, None
+    sums: list[np.ndarray] = []  # of each run's logits, and of embeddings if any
     for start in range(0, len(segments), BATCH_SIZE):
         rows = slice(start, start + BATCH_SIZE)
         x = dataset.features[segments[rows]]
         logits, embedding = trained.from_features(x, BATCH_SIZE)
-        if sums is None:
-            sums = np.zeros((len(logits), len(utterances), logits.shape[2]), np.float32)
-            if embedding is not None:
-                embedded = np.zeros((len(utterances), embedding.shape[1]), np.float32)
-        for of_run, of_batch in zip(sums, logits, strict=True):
-            np.add.at(of_run, owners[rows], of_batch)
-        if embedded is not None:
-            np.add.at(embedded, owners[rows], embedding)
-    return sums / counts, None if embedded is None else embedded / counts
+        told = [*logits, *([] if embedding is None else [embedding])]
+        if not sums:
+            sums = [np.zeros((len(utterances), t.shape[1]), np.float32) for t in told]
+        for total, of_batch in zip(sums, told, strict=True):
+            np.add.at(total, owners[rows], of_batch)
+    means = [(total / counts).astype(np.float32) for total in sums]
+    runs = len(trained.description["runs"])
+    return np.stack(means[:runs]), means[runs] if len(means) > runs else None
 
 
 def _splits(
-    model: pathlib.Path,
+    question: Question,
     description: dict[str, Any],
-    corpus: str,
+    trained: list[dict[str, str]] | None,
     dataset: input_pipeline.Dataset,
     tested: np.ndarray,
-    split_table: str,
 ) -> dict[str, Any]:
     """What report.json says of who was tested, see `report.write`."""
-    trained, warnings = _trained(model), []
+    warnings = []
     if trained is None:
         warnings.append(
-            f"{model} does not say on which recordings it was trained: whether "
-            "these are among them cannot be told"
+            f"{question.model} does not say on which recordings it was trained: "
+            "whether these are among them cannot be told"
         )
-    everyone = np.arange(len(dataset.ids))
-    split = splits.Split(everyone[:0], everyone[:0], tested)
-    both_sides = leakage.measure([split], dataset.groups)
+    both_sides = leakage.measure([_split(tested)], dataset.groups)
     for what, count in both_sides.items():
         names = getattr(dataset.groups, what)[tested].tolist()
         learned = [row[what] for row in trained or []]
         if what != "content":  # a speaker 03 may be anybody's
-            names = _of_corpus(names, corpus)
+            names = _of_corpus(names, question.config.corpus)
             learned = _of_corpus(learned, description["corpus"])
         count["shared"] = float(len(set(names) & set(learned) - {""}))
     absent = [
@@ -392,7 +399,7 @@ def _splits(
     return {
         "file": "",
         "file_sha256": "",
-        "sha256": hashlib.sha256(split_table.encode()).hexdigest(),
+        "sha256": split_files.digest(_split_table(dataset, tested)),
         "utterances": {
             "used": len(tested),
             "of": len(dataset.labels),
@@ -411,118 +418,3 @@ def _of_corpus(names: Sequence[str], corpus: str) -> list[str]:
     if "+" in corpus:
         return list(names)
     return [f"{corpus}/{name}" if name else "" for name in names]
-
-
-def markdown(found: dict[str, Any]) -> str:
-    """The whole report.md of an evaluation."""
-    told, classes = found["evaluation"], found["classes"]
-    of_class = np.sum(found["runs"][0]["confusion_matrix"], axis=1)
-    counts = dict(zip(classes, of_class, strict=True))
-    mapping = [
-        {"class": name, "words": ", ".join(words), "utterances": str(counts[name])}
-        for name, words in told["words"].items()
-    ]
-    blocks = [
-        f"# {markup.markdown_text(title(found))}",
-        markup.markdown_text(
-            f"The models of {told['model']} were trained on {told['trained_on']} "
-            f"(protocol {found['protocol']}), and none of what is tested here."
-        ),
-        markup.markdown(mapping),
-        *map(markup.markdown_text, left_out(found)),
-        "In percent: mean ± standard deviation over the n models (± half the 95 % "
-        "interval of the mean, which allows for runs that share data: Nadeau & Bengio "
-        "2003), and the mean of their probabilities.",
-        table(found),
-        *(["By corpus:", by_corpus.table(found)] if found["corpora"] else []),
-        report.pooled(found),
-        f"Splits: {leakage.describe(found['splits']['both_sides'])}.",
-        *[
-            f"**Warning: {markup.markdown_text(warning)}.**"
-            for warning in found["splits"]["warnings"]
-        ],
-        report.confusion(found),
-        "## Models",
-        markup.markdown(_models(found)),
-        "## How it was made",
-        markup.markdown([{"": key, "value": value} for key, value in _origin(found)]),
-    ]
-    return "\n\n".join(blocks) + "\n"
-
-
-def title(found: dict[str, Any]) -> str:
-    """One line that names the model and what it was tested on."""
-    told = found["evaluation"]
-    count = found["splits"]["utterances"]["used"]
-    return (
-        f"{found['model']} of {told['trained_on']}, tested on {found['corpus']}: "
-        f"{count} utterances"
-    )
-
-
-def left_out(found: dict[str, Any]) -> list[str]:
-    """A sentence on each kind of what is not tested."""
-    told, sentences = found["evaluation"], []
-    if names := told["left_out_classes"]:
-        sentences.append(
-            f"Classes of the model that {found['corpus']} does not have: "
-            f"{', '.join(names)}. Probabilities are among the others; with all of its "
-            f"classes, the model would take {told['taken_for_left_out']:.1f} % of the "
-            "utterances for one of these."
-        )
-    if words := told["left_out_words"]:
-        listed = ", ".join(f"{word} ({count})" for word, count in words.items())
-        sentences.append(f"Emotions of {found['corpus']} that are no class: {listed}.")
-    if count := told["left_out_trained"]:
-        sentences.append(f"{count} recordings of the training are left out.")
-    return sentences
-
-
-def table(found: dict[str, Any]) -> str:
-    """The measures of the models and of their mean, as Markdown."""
-    summary, told = found["summary"]["selected"], found["evaluation"]
-    count = summary["wa"]["n"]
-    each, together = {"": f"{count} models"}, {"": "mean of their probabilities"}
-    if count == 1:
-        each = {"": "1 model"}
-    for measure in metrics.NAMES:
-        of_measure, name = summary[measure], metrics.TITLES[measure]
-        each[name] = tables.mean_sd(of_measure)
-        if of_measure["ci95"] is not None:
-            each[name] += f" (± {of_measure['ci95']:.2f})"
-        together[name] = f"{told['ensemble'][measure]:.2f}"
-    return markup.markdown([each, together] if count > 1 else [each])
-
-
-def _models(found: dict[str, Any]) -> list[markup.Line]:
-    return [
-        {
-            "run": str(run["run"]),
-            "seed": str(run["seed"]),
-            "held out in its training": run["fold"] or "-",
-            "epoch": str(run["last"]["epoch"] or "-"),
-            "WA": f"{run['last']['wa']:.2f}",
-            "UA": f"{run['last']['ua']:.2f}",
-        }
-        for run in found["runs"]
-    ]
-
-
-def _origin(found: dict[str, Any]) -> list[tuple[str, str]]:
-    made, told, seen = found["provenance"], found["evaluation"], found["features"]
-    return [
-        ("model", told["model"]),
-        ("weights", ", ".join(digest[:16] for digest in told["weights"])),
-        ("data", results.subject(found)),
-        ("data digest", made["data_digest"]),
-        (
-            "features",
-            f"{seen['kind']} {seen['shape'][0]} x {seen['shape'][1]} of segments of "
-            f"{seen['segment']} samples, every {seen['hop']}, {seen['pad_mode']}",
-        ),
-        ("versions", ", ".join(f"{k} {v}" for k, v in made["versions"].items())),
-        ("devices", made["devices"]),
-        ("commit", made["commit"] or "not a checkout"),
-        ("command", made["command"]),
-        ("time (UTC)", f"{made['started']} to {made['ended']}"),
-    ]

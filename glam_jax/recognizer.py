@@ -222,10 +222,10 @@ class Recognizer:
           batch_size: See `outputs`, which gives the same.
         """
         count = len(x)
-        x = np.resize(x, (batch_size, *x.shape[1:]))
-        x = jax.numpy.asarray(x, self.description["dtype"])
+        filled = np.resize(x, (batch_size, *x.shape[1:]))
+        batch = jax.numpy.asarray(filled, self.description["dtype"])
         # On the host before it is cut: JAX would compile for each number of rows.
-        of_runs = [jax.device_get(self._apply(v, x)) for v in self.variables]
+        of_runs = [jax.device_get(self._apply(v, batch)) for v in self.variables]
         logits = np.stack([logits for logits, _ in of_runs])
         embedding = of_runs[0][1]
         return (

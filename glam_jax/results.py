@@ -239,6 +239,13 @@ def subject(report: dict[str, Any]) -> str:
     return text.printable(words)
 
 
+def epoch(report: dict[str, Any]) -> str:
+    """Which epoch a report is of, in words."""
+    if "evaluation" in report:
+        return "the epoch that the training reports"
+    return SELECTIONS[report["selection"]]
+
+
 def utterances(counts: dict[str, Any]) -> str:
     """'449 of 4481 utterances: 359 train, 90 test', by what `runs.utterances` gives.
 
