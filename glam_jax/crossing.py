@@ -231,7 +231,7 @@ def _cell(report: dict[str, Any] | None, measure: str) -> str:
     return tables.mean_sd(report["summary"]["selected"][measure]) if report else ""
 
 
-def _caption(crossing: Crossing, reports: Mapping) -> str:
+def _caption(crossing: Crossing) -> str:
     """What the matrix holds, in a few sentences."""
     first = next(iter(crossing.whole.values())).config
     own = {name: cell.config.protocol for name, cell in crossing.alone.items()}
@@ -256,7 +256,7 @@ def as_markdown(crossing: Crossing, reports: Mapping) -> str:
     """The matrices of UA and WA, the corpora and the classes, as Markdown."""
     names = list(crossing.whole)
     blocks = [f"# {markup.markdown_text(' x '.join(names))}"]
-    blocks.append(markup.markdown_text(_caption(crossing, reports)))
+    blocks.append(markup.markdown_text(_caption(crossing)))
     for measure in MEASURES:
         lines = [
             {"trained on": a}
@@ -264,6 +264,12 @@ def as_markdown(crossing: Crossing, reports: Mapping) -> str:
             for a in names
         ]
         blocks += [f"## {metrics.TITLES[measure]}", markup.markdown(lines)]
+    blocks += [
+        f"**Warning: {markup.markdown_text(f'{a}, on its own: {warning}')}.**"
+        for (a, b), report in reports.items()
+        for warning in report["splits"]["warnings"]
+        if a == b
+    ]
     blocks += ["## Corpora", markup.markdown(_corpora(crossing, reports))]
     mapping = [
         {"class": name} | {c: ", ".join(words[c]) for c in names}
@@ -309,7 +315,7 @@ def as_latex(crossing: Crossing, reports: Mapping) -> str:
         for a in names
     ]
     label = re.sub("[^a-z0-9]+", "-", "-".join(["cross", *names]).lower())
-    table = markup.latex(lines, _caption(crossing, reports), f"tab:{label}")
+    table = markup.latex(lines, _caption(crossing), f"tab:{label}")
     return "\n\n".join([r"% \usepackage{booktabs}", table]) + "\n"
 
 
@@ -343,5 +349,6 @@ def _draw(crossing: Crossing, reports: Mapping, folder: pathlib.Path) -> None:
             found = report["summary"]["selected"][measure]["mean"]
             matrix[names.index(trained), names.index(tested)] = found
         matrices[metrics.TITLES[measure]] = matrix
-    caption = _caption(crossing, reports).replace("mean ± sd over", "means over")
+    caption = _caption(crossing).replace("mean ± sd over", "means over")
+    caption = caption.replace("on the diagonal stands", "in a frame stands")
     figures.save(figures.crossed(names, matrices, caption), folder / "matrix")
