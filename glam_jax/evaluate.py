@@ -29,7 +29,7 @@ from absl import app, flags
 from ml_collections import config_flags
 
 from data_prep import paths
-from glam_jax import command, prepared
+from glam_jax import command
 
 FLAGS = flags.FLAGS
 
@@ -86,7 +86,6 @@ def evaluate(named: Sequence[str]) -> None:
         )
     model, config = paths.local(named[0], "MODEL"), FLAGS.config
     words = parse_map(FLAGS.map)
-    prepared.check_corpus(config)
     name = f"evaluated/{model.resolve().name}_{config.corpus}"
     out = paths.local(FLAGS.out or name, "--out")
     command.set_up_jax()

@@ -313,7 +313,7 @@ def _add_runs(model, description, dataset, tested, probabilities, outputs) -> No
     labels_of = dataset.labels[tested]
     for run, of_run in zip(description["runs"], probabilities, strict=True):
         rows = of_training.of_run(run["run"])
-        # Where the training is not known, as large as the test: a wide interval.
+        # Where it is not known it counts as large as the test, for the interval.
         count = rows[0]["train_utterances"] if rows else len(tested)
         told = {
             "run": run["run"],

@@ -59,6 +59,8 @@ def sound(config: ml_collections.ConfigDict) -> dict[str, list[float]]:
 
     ranges: dict[str, list[float]] = {}
     for data_set in cuts(config)[0]:
+        if not data_set.is_prepared(config.data_dir):
+            continue
         told = records.provenance(data_set.folder(config.data_dir))
         for name, (low, high) in told.get("sound", {}).items():
             lowest, highest = ranges.get(name, (low, high))
@@ -128,11 +130,13 @@ def check_corpus(config: ml_collections.ConfigDict) -> None:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         where = pathlib.Path(config.data_dir).expanduser().absolute()
+        named = config.copy_and_resolve_references().unlock()
+        named.corpus = name or "NAME"
+        ((data_set,), *_) = cuts(named)
         raise ValueError(
             f"unknown config.corpus {name!r}{hint} (there are {', '.join(known)}). A "
-            f"table of your own is prepared, into {where}, with: python -m "
-            f"data_prep.build --corpus=table --name={name or 'NAME'} "
-            f"--labels=/path/to/labels.csv --data_dir={config.data_dir}"
+            f"table of your own is prepared, into {where}, with: "
+            f"{data_set.how_to_prepare(config.data_dir)}"
         )
 
 
