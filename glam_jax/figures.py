@@ -10,19 +10,19 @@ import io
 import os
 import pathlib
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
 import threadpoolctl
-from matplotlib import artist, ticker
+from matplotlib import artist, patches, ticker
 from matplotlib import axes as axes_lib
 from matplotlib import figure as figure_lib
 from sklearn import manifold
 
 from data_prep import text
 from glam_jax import metrics
-from glam_jax.results import SELECTIONS, Training, subjects
+from glam_jax.results import Training, epoch, subjects
 
 COLUMN, PAGE = 3.4, 7.0  # inches, the widths of IEEE's pages
 POINTS = 72  # in an inch
@@ -53,10 +53,10 @@ _styled = matplotlib.rc_context(STYLE)
 def write(folder: pathlib.Path, trainings: Sequence[Training]) -> None:
     """Writes all figures of some trainings into a folder, as PNG and PDF.
 
-    They are confusion (matrices), curves (loss, WA and UA by epoch), embedding (t-SNE
-    of the classifier's inputs, the paper's figure 3; not where no network names them)
-    and reliability (how often predictions of some confidence are right, with the
-    expected calibration error).
+    They are confusion (matrices), curves (loss, WA and UA by epoch; not of models that
+    are tested after their training), embedding (t-SNE of the classifier's inputs, the
+    paper's figure 3; not where no network names them) and reliability (how often
+    predictions of some confidence are right, with the expected calibration error).
 
     Args:
       folder: It is made if it is not there.
@@ -69,7 +69,9 @@ def write(folder: pathlib.Path, trainings: Sequence[Training]) -> None:
     if len(classes) > 1:
         raise ValueError(f"these trainings have different classes: {classes}")
     folder.mkdir(parents=True, exist_ok=True)
-    drawn = [confusion, curves, reliability]
+    drawn = [confusion, reliability]
+    if not any("evaluation" in training.report for training in trainings):
+        drawn.append(curves)
     if any(len(training.embedding) for training in trainings):
         drawn.append(embedding)
     for draw in drawn:
@@ -128,6 +130,50 @@ def confusion(trainings: Sequence[Training]) -> figure_lib.Figure:
         panels.title(axes, training.name, f"n = {matrix.sum()}")
     panels.label(panels.axes, "predicted", "true")
     return panels.figure
+
+
+@_styled
+def crossed(
+    names: Sequence[str], matrices: Mapping[str, np.ndarray], what: str
+) -> figure_lib.Figure:
+    """What models of some corpora reach on each of them; a frame is the diagonal.
+
+    Args:
+      names: The corpora.
+      matrices: (trained, tested) of each measure in percent, NaN for what is not there.
+      what: What the figure shows.
+    """
+    lines = textwrap.wrap(text.printable(what), int(PAGE * POINTS / LETTER))
+    side = PAGE / len(matrices)
+    height = 0.75 * side + 0.16 * len(lines)
+    figure = figure_lib.Figure(figsize=(PAGE, height), layout="constrained")
+    figure.suptitle("\n".join(lines))
+    labels = [text.printable(name) for name in names]
+    cell = POINTS * (side - 1.2) / len(names)  # points
+    rotation = 0 if LETTER * max(map(len, labels)) < cell else 90
+    panels = figure.subplots(1, len(matrices), squeeze=False)[0]
+    for axes, (measure, matrix) in zip(panels, matrices.items(), strict=True):
+        axes.imshow(matrix, cmap="Blues", vmin=0, vmax=100, aspect="auto")
+        for i, j in np.ndindex(matrix.shape):
+            value = matrix[i, j]
+            shown = f"{value:.1f}" if cell > 5 * LETTER else f"{value:.0f}"
+            axes.text(
+                j,
+                i,
+                "-" if np.isnan(value) else shown,
+                ha="center",
+                va="center",
+                color="white" if value > 55 else "black",
+            )
+        for k in range(len(names)):
+            corner = (k - 0.46, k - 0.46)
+            frame = patches.Rectangle(corner, 0.92, 0.92, fill=False, linewidth=1.2)
+            axes.add_patch(frame)
+        axes.set_xticks(range(len(names)), labels, rotation=rotation)
+        axes.set_yticks(range(len(names)), labels)
+        axes.set(title=f"{measure} (%)", xlabel="tested on")
+    panels[0].set_ylabel("trained on")
+    return figure
 
 
 @_styled
@@ -477,7 +523,7 @@ def _figure(
       what: What the figure shows, '' for nothing to add.
     """
     width = COLUMN if len(trainings) == 1 else PAGE
-    chosen = dict.fromkeys(SELECTIONS[t.report["selection"]] for t in trainings)
+    chosen = dict.fromkeys(epoch(t.report) for t in trainings)
     title = "; ".join(part for part in (subjects(trainings), *chosen, what) if part)
     lines = textwrap.wrap(text.printable(title), int(width * POINTS / LETTER))
     figure = figure_lib.Figure(

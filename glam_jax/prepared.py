@@ -59,6 +59,8 @@ def sound(config: ml_collections.ConfigDict) -> dict[str, list[float]]:
 
     ranges: dict[str, list[float]] = {}
     for data_set in cuts(config)[0]:
+        if not data_set.is_prepared(config.data_dir):
+            continue
         told = records.provenance(data_set.folder(config.data_dir))
         for name, (low, high) in told.get("sound", {}).items():
             lowest, highest = ranges.get(name, (low, high))
@@ -128,11 +130,13 @@ def check_corpus(config: ml_collections.ConfigDict) -> None:
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         where = pathlib.Path(config.data_dir).expanduser().absolute()
+        named = config.copy_and_resolve_references().unlock()
+        named.corpus = name or "NAME"
+        ((data_set,), *_) = cuts(named)
         raise ValueError(
             f"unknown config.corpus {name!r}{hint} (there are {', '.join(known)}). A "
-            f"table of your own is prepared, into {where}, with: python -m "
-            f"data_prep.build --corpus=table --name={name or 'NAME'} "
-            f"--labels=/path/to/labels.csv --data_dir={config.data_dir}"
+            f"table of your own is prepared, into {where}, with: "
+            f"{data_set.how_to_prepare(config.data_dir)}"
         )
 
 
@@ -163,15 +167,43 @@ def complete(config: ml_collections.ConfigDict) -> None:
     classes = config.classes or any(config.label_sets.values())
     if classes and config.protocol and config.tfds_splits:
         return
+    told = _provenances(config)
+    _complete_splits(config, told)
+    if not classes:
+        config.classes = labels.written(_classes(config.corpus, told))
+    elif config.classes:
+        _tell_unused(labels.label_set(config), told)
+    if not config.protocol:
+        from data_prep import records  # importing it takes seconds
+
+        own_splits = [
+            set(records.own_split(data_set.folder(config.data_dir)).values())
+            for data_set in cuts(config)[0]
+        ]
+        choose_protocol(config, told, own_splits)
+
+
+def emotions(config: ml_collections.ConfigDict) -> Counter:
+    """How many utterances of each emotion the data sets of a config have.
+
+    The TFDS splits are filled in, where it names none.
+
+    Raises:
+      ValueError: When they are not prepared.
+    """
+    told = _provenances(config)
+    _complete_splits(config, told)
+    return _count(told)
+
+
+def _provenances(config: ml_collections.ConfigDict) -> list[dict[str, Any]]:
+    """What each data set of a config was made of, with counts of its emotions."""
     from data_prep import records  # importing it takes seconds
 
     if commands := missing(config):
         raise ValueError(not_prepared(commands, config.data_dir))
     data_folders = [found.folder(config.data_dir) for found in cuts(config)[0]]
     told = [records.provenance(folder) for folder in data_folders]
-    if not config.tfds_splits:
-        parts = [part for of_corpus in told for part in of_corpus["splits"]]
-        config.tfds_splits = tuple(dict.fromkeys(parts))
     for folder, of_corpus in zip(data_folders, told, strict=True):
         if "emotions" not in of_corpus:
             raise ValueError(
@@ -179,13 +211,23 @@ def complete(config: ml_collections.ConfigDict) -> None:
                 "delete it and prepare it again, or set --config.classes and "
                 "--config.protocol"
             )
-    if not classes:
-        config.classes = labels.written(_classes(config.corpus, told))
-    elif config.classes:
-        _tell_unused(labels.label_set(config), told)
-    if not config.protocol:
-        own_splits = [set(records.own_split(f).values()) for f in data_folders]
-        choose_protocol(config, told, own_splits)
+    return told
+
+
+def _complete_splits(
+    config: ml_collections.ConfigDict, told: list[dict[str, Any]]
+) -> None:
+    if not config.tfds_splits:
+        parts = [part for of_corpus in told for part in of_corpus["splits"]]
+        config.tfds_splits = tuple(dict.fromkeys(parts))
+
+
+def _count(told: list[dict[str, Any]]) -> Counter:
+    found: Counter = Counter()
+    for of_corpus in told:
+        for word, counts in of_corpus["emotions"].items():
+            found[word] += counts["utterances"]
+    return found
 
 
 def _classes(corpus: str, told: list[dict[str, Any]]) -> dict[str, tuple[str, ...]]:
@@ -229,10 +271,7 @@ def _tell_unused(
     classes: dict[str, tuple[str, ...]], told: list[dict[str, Any]]
 ) -> None:
     """Prints the emotions that are in no class, and the words that nothing has."""
-    found: Counter = Counter()
-    for of_corpus in told:
-        for word, counts in of_corpus["emotions"].items():
-            found[word] += counts["utterances"]
+    found = _count(told)
     words = {word for of_class in classes.values() for word in of_class}
     if unused := [f"{word} ({found[word]})" for word in sorted(found.keys() - words)]:
         print(f"in no class: {text.printable(', '.join(unused))}")

@@ -210,15 +210,27 @@ class Recognizer:
         """
         cut = self.description["features"]
         x = features.extract(cut["kind"], segments, cut["pad_mode"])
-        x = np.resize(x, (batch_size, *x.shape[1:]))
-        x = jax.numpy.asarray(x, self.description["dtype"])
+        return self.from_features(x, batch_size)
+
+    def from_features(
+        self, x: np.ndarray, batch_size: int
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """What the networks say of the features of some segments.
+
+        Args:
+          x: (n, frequency, time), no more than a batch.
+          batch_size: See `outputs`, which gives the same.
+        """
+        count = len(x)
+        filled = np.resize(x, (batch_size, *x.shape[1:]))
+        batch = jax.numpy.asarray(filled, self.description["dtype"])
         # On the host before it is cut: JAX would compile for each number of rows.
-        of_runs = [jax.device_get(self._apply(v, x)) for v in self.variables]
+        of_runs = [jax.device_get(self._apply(v, batch)) for v in self.variables]
         logits = np.stack([logits for logits, _ in of_runs])
         embedding = of_runs[0][1]
         return (
-            logits[:, : len(segments)],
-            None if embedding is None else embedding[: len(segments)],
+            logits[:, :count],
+            None if embedding is None else embedding[:count],
         )
 
 

@@ -174,12 +174,6 @@ def table(report: dict) -> str:
 
 def markdown(report: dict) -> str:
     """The whole report.md."""
-    names = report["classes"]
-    pooled = [f"{metrics.TITLES[n]} {report['pooled'][n]:.2f}" for n in metrics.NAMES]
-    confusion = [
-        {"": name} | {key: str(count) for key, count in zip(names, row, strict=True)}
-        for name, row in zip(names, report["confusion_matrix"], strict=True)
-    ]
     runs = [
         {
             "run": str(run["run"]),
@@ -210,23 +204,45 @@ def markdown(report: dict) -> str:
             if report["corpora"]
             else []
         ),
-        f"All test utterances of all runs together: {', '.join(pooled)}; expected "
-        f"calibration error {report['calibration_error']:.2f} %.",
+        pooled(report),
         f"Splits: {leakage.describe(report['splits']['both_sides'])}; SHA-256 of "
         f"splits.csv {report['splits']['sha256']}.",
         *[
             f"**Warning: {markup.markdown_text(warning)}.**"
             for warning in report["splits"]["warnings"]
         ],
-        "## Confusion matrix",
-        "Utterances of all runs; a row is a true class, a column a prediction.",
-        markup.markdown(confusion),
+        confusion(report),
         "## Runs",
         markup.markdown(runs),
         "## How it was made",
         markup.markdown([{"": key, "value": value} for key, value in origin(report)]),
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def pooled(report: dict) -> str:
+    """A sentence on the test utterances of all runs together."""
+    found = [f"{metrics.TITLES[n]} {report['pooled'][n]:.2f}" for n in metrics.NAMES]
+    return (
+        f"All test utterances of all runs together: {', '.join(found)}; expected "
+        f"calibration error {report['calibration_error']:.2f} %."
+    )
+
+
+def confusion(report: dict) -> str:
+    """The part of report.md with the confusion matrix."""
+    names = report["classes"]
+    lines = [
+        {"": name} | {key: str(count) for key, count in zip(names, row, strict=True)}
+        for name, row in zip(names, report["confusion_matrix"], strict=True)
+    ]
+    return "\n\n".join(
+        [
+            "## Confusion matrix",
+            "Utterances of all runs; a row is a true class, a column a prediction.",
+            markup.markdown(lines),
+        ]
+    )
 
 
 def origin(report: dict) -> list[tuple[str, str]]:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from data_prep import text
+from glam_jax import splits
 
 REPORT = "report.json"  # written last: a folder that has it is finished
 MODEL = "model.json"
@@ -220,16 +221,29 @@ def told_apart(trainings: Sequence[Training]) -> list[Training]:
 def subject(report: dict[str, Any]) -> str:
     """What was trained on, and how it was split: 'emodb, protocol paper'.
 
-    A split file is named, with the first digits of its SHA-256.
+    A split file is named, with the first digits of its SHA-256. It is said where what
+    was tested had trained, and where a model was tested on a corpus that is not its own
+    ('urdu, by models of emodb, protocol speaker').
     """
     corpus = report["corpus"]
     if report["tfds_splits"] != ["train"]:
         corpus += " " + "+".join(report["tfds_splits"])
+    if "evaluation" in report:
+        corpus += f", by models of {report['evaluation']['trained_on']}"
+    elif not splits.protocol(report["protocol"]).holds_out:
+        corpus += " (tested on what trained)"
     words = f"{corpus}, protocol {report['protocol']}"
     if file := report["splits"]["file"]:
         digest = report["splits"]["file_sha256"][:8]
         words += f", split file {pathlib.PurePath(file).name} ({digest})"
     return text.printable(words)
+
+
+def epoch(report: dict[str, Any]) -> str:
+    """Which epoch a report is of, in words."""
+    if "evaluation" in report:
+        return "the epoch that the training reports"
+    return SELECTIONS[report["selection"]]
 
 
 def utterances(counts: dict[str, Any]) -> str:

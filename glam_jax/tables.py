@@ -148,7 +148,7 @@ def captioned_lines(
     Returns:
       For each what it is ('results', 'runs' or 'speakers'), a caption and its lines.
     """
-    how = results.SELECTIONS[part[0].report["selection"]]
+    how = results.epoch(part[0].report)
     pairs = comparison.pairs(part)
     best = clearly_best(part, pairs)
     caption = f"In percent, mean ± sd over n runs; {how}."

@@ -154,6 +154,11 @@ def tell_splits(
     named = {name: run.split for name, run in by_run}
     both_sides = leakage.measure(list(named.values()), dataset.groups)
     warnings = gaps.find(named, dataset.labels, dataset.class_names)
+    if any(np.isin(split.test, split.train).any() for split in named.values()):
+        warnings.append(
+            "utterances are tested that trained: these scores say nothing about other "
+            "speech"
+        )
     print(leakage.describe(both_sides))
     for warning in warnings:
         print(f"warning: {text.printable(warning)}")

@@ -76,6 +76,11 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
         )
     try:
         description = results.read_json(path)
+        if "evaluation" in description:
+            raise ValueError(
+                f"{folder} holds the evaluation of a model and no model; give the "
+                f"model: {description['evaluation']['model']}"
+            )
         found = description["format"]
     except (KeyError, TypeError) as error:
         raise ValueError(f"{path} is damaged ({error}); train again") from error

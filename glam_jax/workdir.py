@@ -290,6 +290,11 @@ class Workdir:
             dataclasses.replace(prepared.cuts(config)[-1][0], corpus=config.corpus),
             dataset.features.shape[1:],
         )
+        self.keep_utterances(dataset)
+        self._write_model()
+
+    def keep_utterances(self, dataset: input_pipeline.Dataset) -> None:
+        """Writes utterances.csv, which says what each utterance belongs to."""
         names = [dataset.class_names[label] for label in dataset.labels]
         groups = [getattr(dataset.groups, name) for name in input_pipeline.GROUPS]
         table = text_lib.csv_text(
@@ -302,7 +307,6 @@ class Workdir:
             ),
         )
         write_atomically(self.folder / results.UTTERANCES, table)
-        self._write_model()
 
     def started(self) -> str | None:
         """When the training first started."""

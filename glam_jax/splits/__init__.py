@@ -61,6 +61,7 @@ class Protocol:
         needs and what the data have.
       split: From (groups, seed, test utterances of the fold or None) to a split.
       never_shared: The fields of `Groups` whose values may not stand on both sides.
+      holds_out: Whether what is tested does not train.
     """
 
     label_set: str
@@ -69,6 +70,7 @@ class Protocol:
     folds: Callable[[Groups, int], dict[str, np.ndarray]]
     split: Callable[[Groups, int, Any], Split]
     never_shared: tuple[str, ...] = ()
+    holds_out: bool = True
 
 
 def no_folds(groups: Groups, num_folds: int) -> dict[str, np.ndarray]:
@@ -127,6 +129,12 @@ def own_split(groups: Groups, seed: int, test: np.ndarray) -> Split:
         np.flatnonzero(groups.part == part) for part in ("train", "validation")
     )
     return Split(train, validation, test)
+
+
+def train_on_all(groups: Groups, seed: int, test: np.ndarray | None) -> Split:
+    """All utterances train, and the same ones are measured."""
+    everyone = np.arange(len(groups.speaker))
+    return Split(everyone, everyone[:0], everyone)
 
 
 def draw_test(groups: Groups, seed: int, test: np.ndarray | None) -> Split:
@@ -194,6 +202,10 @@ PROTOCOLS = {
     "speaker_folds": _leave_out(deal_speakers, "speaker", "dialogue"),
     "text": _leave_out(functools.partial(leave_each_out, what="text"), "text"),
     "table": Protocol("speaker_independent", True, "validation", own_fold, own_split),
+    # For a model that is used or tested elsewhere.
+    "everything": Protocol(
+        "speaker_independent", True, "last", no_folds, train_on_all, holds_out=False
+    ),
 }
 
 
@@ -233,9 +245,9 @@ def folds(name: str, groups: Groups, num_folds: int) -> dict[str, np.ndarray]:
 def possible(groups: Groups, num_folds: int) -> list[str]:
     """The protocols that the data allow; see `folds` for the arguments."""
     allowed = []
-    for name, row in PROTOCOLS.items():
+    for name in (name for name, row in PROTOCOLS.items() if row.holds_out):
         with contextlib.suppress(Impossible):
-            row.folds(groups, num_folds)
+            PROTOCOLS[name].folds(groups, num_folds)
             allowed.append(name)
     return allowed
 
@@ -248,12 +260,14 @@ def split(
     A recording that is identical to one held out does not train.
 
     Args:
-      name: The protocol.
+      name: The protocol; one that holds nothing out gives all utterances twice.
       groups: The groups of all utterances, sorted by their ids.
       seed: The seed of the random draw.
       test: One of `folds(...)`, None for a random split.
     """
     drawn = protocol(name).split(groups, seed, test)
+    if not protocol(name).holds_out:
+        return drawn
     validation = _without_copies(drawn.validation, drawn.test, groups)
     held_out = np.concatenate([validation, drawn.test])
     train = _without_copies(drawn.train, held_out, groups)
