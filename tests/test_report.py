@@ -181,6 +181,8 @@ def test_an_embedding_of_other_utterances_is_refused(paper, tmp_path):
     folder = shutil.copytree(paper.folder, tmp_path / "copy")
     report.save_embedding(folder, np.eye(2), np.array([1, 0]))
     with pytest.raises(ValueError, match=r"embedding\.npz is not of the test utt"):
+        results.read(folder, paper.report)
+    with pytest.raises(ValueError, match=r"embedding\.npz"):
         results.read(folder)
 
 
