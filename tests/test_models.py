@@ -57,26 +57,27 @@ def test_training_pass_is_the_references(name):
     """Logits, loss, gradients, and BatchNorm's running statistics."""
     golden, state_dict, variables = reference(name)
     model = models.create_model(name, **NO_DROPOUT.get(name, {}))
-
-    @jax.jit
-    @jax.value_and_grad
-    def loss_and_gradients(params):
-        return forward(params)[0]
+    # On some processors the rounding of float32 puts a gradient of multiscale_mha 2e-3
+    # off: most likely a ReLU or a maximum takes the other side. With AVX2 alone, and in
+    # float64, all are within 5e-6.
+    precise = name == "multiscale_mha"
 
     def forward(params):
         logits, updates = model.apply(
-            variables | {"params": params},
-            golden["inputs"],
-            train=True,
-            mutable=["batch_stats"],
+            variables | {"params": params}, inputs, train=True, mutable=["batch_stats"]
         )
         losses = optax.softmax_cross_entropy_with_integer_labels(
             logits, golden["labels"]
         )
-        return losses.mean(), logits, updates["batch_stats"]
+        return losses.mean(), (logits, updates["batch_stats"])
 
-    loss, gradients = loss_and_gradients(variables["params"])
-    _, logits, batch_stats = jax.jit(forward)(variables["params"])
+    with jax.enable_x64(precise):
+        dtype = np.float64 if precise else np.float32
+        inputs = golden["inputs"].astype(dtype)
+        variables = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), variables)
+        function = jax.jit(jax.value_and_grad(forward, has_aux=True))
+        (loss, (logits, batch_stats)), gradients = function(variables["params"])
+    assert logits.dtype == dtype
     assert_close_to_largest(logits, golden["logits_train"], 1e-4)
     np.testing.assert_allclose(loss, golden["loss"], rtol=1e-4)
 
