@@ -8,9 +8,19 @@ from absl import flags
 from data_prep import paths
 from data_prep.command import refuse, run
 
-__all__ = ["parse", "refuse", "run", "set_up_jax"]
+__all__ = ["define_config", "parse", "refuse", "run", "set_up_jax"]
 
 _NO_CONFIGS = ("__init__", "base")  # modules of configs/
+
+
+def define_config() -> None:
+    """Defines --config, which must be given."""
+    from ml_collections import config_flags
+
+    config_flags.DEFINE_config_file(
+        "config", None, "Config file, with an argument after a colon.", lock_config=True
+    )
+    flags.mark_flag_as_required("config")
 
 
 def parse(argv: list[str]) -> list[str]:

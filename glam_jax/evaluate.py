@@ -26,7 +26,6 @@ if __name__ == "__main__":  # before the imports that take a second
 from collections.abc import Sequence
 
 from absl import app, flags
-from ml_collections import config_flags
 
 from data_prep import paths
 from glam_jax import command
@@ -36,9 +35,7 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     """Defines the flags of the command, where it is run."""
-    config_flags.DEFINE_config_file(
-        "config", None, "Config file, with an argument after a colon.", lock_config=True
-    )
+    command.define_config()
     flags.DEFINE_multi_string(
         "map", [], "CLASS:WORD,WORD: the corpus's words for a class of the model."
     )
@@ -48,7 +45,6 @@ def define_flags() -> None:
     flags.DEFINE_string(
         "out", None, "Folder that receives the files (default: evaluated/MODEL_CORPUS)."
     )
-    flags.mark_flag_as_required("config")
 
 
 def parse_map(written: Sequence[str]) -> dict[str, list[str]]:

@@ -19,7 +19,6 @@ if __name__ == "__main__":  # before the imports that take a second
     signals.exit_at_once()
 
 from absl import app, flags
-from ml_collections import config_flags
 
 from data_prep import features, paths
 from glam_jax import command, prepared, values
@@ -29,9 +28,7 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     """Defines the flags of the command, where it is run."""
-    config_flags.DEFINE_config_file(
-        "config", None, "Config file, with an argument after a colon.", lock_config=True
-    )
+    command.define_config()
     flags.DEFINE_enum(
         "features", features.FUNCTIONALS[0], features.FUNCTIONALS, "openSMILE's set."
     )
@@ -44,7 +41,6 @@ def define_flags() -> None:
         "Folder of the results (default: runs/CORPUS_SPLITS_linear_svm_FEATURES_"
         "PROTOCOL).",
     )
-    flags.mark_flag_as_required("config")
 
 
 def run() -> None:

@@ -18,7 +18,6 @@ import os
 import sys
 
 from absl import app, flags
-from ml_collections import config_flags
 
 from data_prep import paths
 from glam_jax import command, prepared, results, values
@@ -28,9 +27,7 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     """Defines the flags of the command, where it is run."""
-    config_flags.DEFINE_config_file(
-        "config", None, "Config file, with an argument after a colon.", lock_config=True
-    )
+    command.define_config()
     flags.DEFINE_string(
         "workdir",
         None,
@@ -45,7 +42,6 @@ def define_flags() -> None:
     )
     flags.DEFINE_integer("num_processes", None, "Unless auto.", 1)
     flags.DEFINE_integer("process_id", None, "From 0, unless auto.", 0)
-    flags.mark_flag_as_required("config")
 
 
 def default_workdir(config) -> str:

@@ -16,7 +16,6 @@ if __name__ == "__main__":  # before the imports that take a second
     signals.exit_at_once()
 
 from absl import app, flags
-from ml_collections import config_flags
 
 from data_prep import paths, text
 from glam_jax import command, values
@@ -26,13 +25,10 @@ FLAGS = flags.FLAGS
 
 def define_flags() -> None:
     """Defines the flags of the command, where it is run."""
-    config_flags.DEFINE_config_file(
-        "config", None, "Config file, with an argument after a colon.", lock_config=True
-    )
+    command.define_config()
     flags.DEFINE_string(
         "out", None, "The file to write (default: CORPUS_PROTOCOL.csv)."
     )
-    flags.mark_flag_as_required("config")
 
 
 def write() -> None:
