@@ -184,10 +184,8 @@ class Recognizer:
             )
         heard = self.description.get("sound", {})
         for name, (what, unit) in _SOUND.items():
-            value, (low, high) = (
-                getattr(sound, name),
-                heard.get(name, (math.nan, math.nan)),
-            )
+            value = getattr(sound, name)
+            low, high = heard.get(name, (math.nan, math.nan))
             if value < low - _MARGIN or (name == "level" and value > high + _MARGIN):
                 found.append(
                     f"{what} {value:.0f} {unit}; in the training data they were "

@@ -88,7 +88,7 @@ def _below(folder: pathlib.Path) -> tuple[list[pathlib.Path], collections.Counte
         folders.sort()
         for name in sorted(names):
             path = pathlib.Path(root, name)
-            if path.suffix.lower() in corpora.SOUND and not name.startswith("._"):
+            if corpora.is_sound(name):
                 sounds.append(path)
             elif not name.startswith("."):
                 others[path.suffix.lower() or "without a suffix"] += 1
