@@ -27,6 +27,7 @@ PadMode = Literal["reflect", "constant"]
 MFCC_N_FFT, MFCC_HOP = 2048, 512
 MEL_N_FFT, MEL_HOP = 800, 400
 N_MELS = 128
+LOGMEL_N_FFT, LOGMEL_HOP, LOGMEL_N_MELS = 400, 160, 64  # 25 ms every 10 ms
 N_MFCC = 26
 MIN_MEL_POWER = 1e-10
 TOP_DB = 80.0
@@ -150,10 +151,10 @@ def extract(kind: str, segments: np.ndarray, pad_mode: str = "reflect") -> np.nd
       kind: A name in `KINDS`, or 'package.module:function' of one's own: it takes one
         segment, (samples,) float32, and returns (frequency, time).
       segments: (segments, samples) at 16 kHz, full scale one.
-      pad_mode: How the ends of a segment are padded for 'mfcc' and 'melspectrogram',
-        whose frames are centred: 'reflect' as in the paper, whose results predate
-        librosa 0.9, or 'constant' as librosa does today. The other kinds ignore it:
-        they frame like python_speech_features, from the first sample on, and fill
+      pad_mode: How the ends of a segment are padded for 'mfcc', 'melspectrogram'
+        and 'logmel', whose frames are centred: 'reflect' as in the paper, whose results
+        predate librosa 0.9, or 'constant' as librosa does today. The other kinds ignore
+        it: they frame like python_speech_features, from the first sample on, and fill
         up only the last frame, with zeros; 'waveform' is (1, samples).
 
     Returns:
@@ -249,13 +250,27 @@ def _mfcc(wave: np.ndarray, pad_mode: PadMode) -> np.ndarray:
 
 def _melspectrogram(wave: np.ndarray, pad_mode: PadMode) -> np.ndarray:
     """(samples,) -> (128, frames) log10 of `librosa.feature.melspectrogram`."""
+    return _log_mel(_rounded_power(wave, MEL_N_FFT, MEL_HOP, pad_mode))
+
+
+def _logmel(wave: np.ndarray, pad_mode: PadMode) -> np.ndarray:
+    """(samples,) -> (64, frames) log10 of `librosa.feature.melspectrogram`."""
+    power = _rounded_power(wave, LOGMEL_N_FFT, LOGMEL_HOP, pad_mode)
+    return _log_mel(power, LOGMEL_N_MELS)
+
+
+def _rounded_power(
+    wave: np.ndarray, n_fft: int, hop: int, pad_mode: PadMode
+) -> np.ndarray:
+    """(samples,) -> (frames, bins) squared magnitude, rounded where librosa rounds.
+
+    In float32 throughout, logarithms near zero are 4e-4 off.
+    """
     import scipy.fft  # takes half a second
 
-    frames = _centred_frames(wave, MEL_N_FFT, MEL_HOP, pad_mode)
-    # Rounded where librosa rounds: in float32 throughout, logarithms near zero are
-    # 4e-4 off.
-    spectrum = scipy.fft.rfft(frames * hann_window(MEL_N_FFT)).astype(np.complex64)
-    return _log_mel(np.abs(spectrum) ** 2)
+    frames = _centred_frames(wave, n_fft, hop, pad_mode)
+    spectrum = scipy.fft.rfft(frames * hann_window(n_fft)).astype(np.complex64)
+    return np.abs(spectrum) ** 2
 
 
 def _fbank(wave: np.ndarray) -> np.ndarray:
@@ -301,10 +316,10 @@ def _centred_frames(
     return np.lib.stride_tricks.sliding_window_view(padded, n_fft)[::hop]
 
 
-def _log_mel(power: np.ndarray) -> np.ndarray:
-    """(frames, bins) -> (128, frames) log10 of the power in Slaney's mel filters."""
-    n_fft = 2 * (power.shape[1] - 1)
-    return np.log10(np.maximum(slaney_filters(n_fft) @ power.T, MIN_MEL_POWER))
+def _log_mel(power: np.ndarray, num_mels: int = N_MELS) -> np.ndarray:
+    """(frames, bins) -> (mels, frames) log10 of the power in Slaney's mel filters."""
+    filters = slaney_filters(2 * (power.shape[1] - 1), num_mels)
+    return np.log10(np.maximum(filters @ power.T, MIN_MEL_POWER))
 
 
 def _filter_energy(wave: np.ndarray, num_filters: int, max_hertz: float) -> np.ndarray:
@@ -345,7 +360,7 @@ def hann_window(n_fft: int) -> np.ndarray:
 
 
 @functools.cache
-def slaney_filters(n_fft: int) -> "scipy.sparse.csr_array":
+def slaney_filters(n_fft: int, num_mels: int = N_MELS) -> "scipy.sparse.csr_array":
     """(mels, bins) filters of equal area on the Slaney mel scale.
 
     The values of `librosa.filters.mel`, whose import takes longer than a trained model
@@ -354,7 +369,7 @@ def slaney_filters(n_fft: int) -> "scipy.sparse.csr_array":
     import scipy.sparse  # takes half a second
 
     bins = np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE)
-    corners = _slaney_hertz(np.linspace(0, _slaney_mel(SAMPLE_RATE / 2), N_MELS + 2))
+    corners = _slaney_hertz(np.linspace(0, _slaney_mel(SAMPLE_RATE / 2), num_mels + 2))
     widths = np.diff(corners)
     distances = np.subtract.outer(corners, bins)
     rising = -distances[:-2] / widths[:-1, None]
@@ -427,7 +442,7 @@ def _home() -> str:
     return "" if home == "~" else home
 
 
-_CENTRED = {"mfcc": _mfcc, "melspectrogram": _melspectrogram}
+_CENTRED = {"mfcc": _mfcc, "melspectrogram": _melspectrogram, "logmel": _logmel}
 _UNPADDED = {
     "logfbank": _logfbank,
     "fbank": _fbank,
@@ -436,6 +451,7 @@ _UNPADDED = {
     "waveform": _waveform,
 }
 KINDS = (*_CENTRED, *_UNPADDED)
+IN_JAX = (*_CENTRED, "waveform")  # those that models.frontend computes too
 # Of whole utterances: openSMILE's sets, (functionals, 1). The extra `floor` has it.
 FUNCTIONALS = ("ComParE_2016", "eGeMAPSv02")
 PAD_MODES: tuple[PadMode, ...] = ("reflect", "constant")
