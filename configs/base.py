@@ -59,18 +59,31 @@ def get_config(options: str = "") -> ml_collections.ConfigDict:
     config.model = "glam"  # or package.module:Class of one's own
     config.batch_size = 32
     config.num_epochs = 50
-    config.optimizer = "adam"  # or sgd, with Nesterov momentum
+    config.optimizer = "adam"  # or adamw; or sgd, with Nesterov momentum
     config.momentum = 0.9  # of sgd
     config.learning_rate = 1e-3
     config.schedule = "exp"  # or step, cosine
     config.learning_rate_decay = 0.95  # factor after each epoch (exp, step)
     config.decay_epochs = 10  # step: between two factors
     config.warmup_epochs = 0  # in which the rate rises linearly
-    config.weight_decay = 1e-6  # L2, added to the gradient
+    config.weight_decay = 1e-6  # L2, added to the gradient; adamw: to the update
+    config.ema = 0.0  # decay of averaged weights, which are evaluated; 0: the last ones
     config.mixup_alpha = 0.5
+    config.label_smoothing = 0.0  # share of a label that all classes have alike
     config.class_weights = False  # losses weigh by the inverse frequency of the class
     config.dtype = "float32"  # or bfloat16, of the network's inner products
     config.upsampling = False  # training utterances of rare classes are repeated
+
+    # What is done to segments before any network (glam_jax/models/inputs.py).
+    config.frontend = ""  # of features="waveform": logmel, melspectrogram or mfcc
+    config.normalise = "none"  # or training: each coefficient, by a fold's training
+    config.augment = ml_collections.ConfigDict()  # in training, each example by itself
+    config.augment.shift = False  # begins anywhere, the start follows the end
+    config.augment.speed = 0.0  # largest change: 0.1 is 0.9 to 1.1 (waveforms)
+    config.augment.gain = 0.0  # largest change of level in dB (waveforms)
+    config.augment.noise = 0.0  # share with white noise at 10 to 40 dB (waveforms)
+    config.augment.warp = 0.0  # largest stretch of the mel axis (VTLP)
+    config.augment.masks = 0  # of frequency, and of time (SpecAugment)
 
     config.parallel = "auto"  # over devices: data (one run's batches) or runs
     # The segments: resident in the devices' memory, or a stream from the records.

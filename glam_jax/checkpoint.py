@@ -123,7 +123,9 @@ def restore(
     items[NOTES] = ocp.args.JsonRestore()
     try:
         restored = manager.restore(step, args=ocp.args.Composite(**items))
-        state = like.replace(**restored[WEIGHTS], **restored[TRAINING])
+        used = restored[WEIGHTS]
+        used = {"averages": used} if like.averages else used
+        state = like.replace(**used, **restored[TRAINING])
         notes = dict(restored[NOTES])
         unchanged = notes.pop("sha256") == weights.digest(_items(state))
     except Exception as error:  # Orbax and what it stands on raise many kinds
@@ -157,11 +159,11 @@ def weights_folder(run_folder: pathlib.Path, step: int) -> pathlib.Path:
 
 
 def _items(state: steps.TrainState) -> dict[str, dict[str, Any]]:
-    return {
-        WEIGHTS: steps.variables(state),
-        TRAINING: {
-            "step": state.step,
-            "opt_state": state.opt_state,
-            "loss_sum": state.loss_sum,
-        },
+    training = {
+        "step": state.step,
+        "opt_state": state.opt_state,
+        "loss_sum": state.loss_sum,
     }
+    if state.averages:  # the weights are those
+        training |= steps.trained(state)
+    return {WEIGHTS: steps.variables(state), TRAINING: training}

@@ -162,6 +162,38 @@ def describe(program: Program) -> str:
     return f"{place}, about {mebibytes:.0f} MiB for a run{streamed}"
 
 
+def fresh_state(program: Program, run: runs.Run) -> steps.TrainState:
+    """A run's state before its first step, with the statistics that normalise."""
+    state = program.init(run.seed)
+    if program.config.normalise == "none":
+        return state
+    return steps.with_statistics(state, *_statistics(program, state, run))
+
+
+def _statistics(
+    program: Program, state: steps.TrainState, run: runs.Run
+) -> tuple[np.ndarray, np.ndarray]:
+    """(frequency, 1) mean and standard deviation over a run's training segments."""
+    model = steps.create_network(program.config, program.setup.num_classes)
+    extract = jax.jit(functools.partial(model.apply, method="features"))
+    segments, size = np.unique(run.train_segments), program.eval_batch_size
+    sums, squares, count = np.zeros(()), np.zeros(()), 0
+    for start in range(0, len(segments), size):
+        some = segments[start : start + size]
+        # The last batch is filled up, so that one compilation serves all.
+        x = extract(
+            steps.trained(state), program.dataset.features[np.resize(some, size)]
+        )
+        x = np.asarray(x, np.float64)[: len(some)]
+        sums = sums + x.sum(axis=(0, 2))
+        squares = squares + np.square(x).sum(axis=(0, 2))
+        count += x.shape[0] * x.shape[2]
+    mean = sums / count
+    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
+    deviation[deviation == 0] = 1  # of a coefficient that is constant
+    return mean[:, None].astype(np.float32), deviation[:, None].astype(np.float32)
+
+
 def groups(program: Program, unfinished: Sequence[runs.Run]) -> list[list[runs.Run]]:
     """Divides runs into groups that are trained at once."""
     size = program.layout.group_size
@@ -378,7 +410,7 @@ def embeddings(
       utterances: (n,) indices.
     """
     dataset, size = program.dataset, program.eval_batch_size
-    model = models.create_model(program.config.model, program.setup.num_classes)
+    model = steps.create_network(program.config, program.setup.num_classes)
     apply = jax.jit(functools.partial(recognizer.logits_and_embedding, model))
     segments = dataset.testing_segments(utterances)
     sums, counts = np.zeros((), np.float32), np.zeros((), int)

@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from data_prep import audio, features, paths
 from glam_jax import models, parallel, weights
+from glam_jax.models import inputs
 
 # How a recording is told from those in training: what it has, and the unit.
 _SOUND = {
@@ -54,7 +55,8 @@ def load(path: str | pathlib.Path, run: int | str = 0) -> "Recognizer":
         )
     parallel.use_compilation_cache()
     classes, shape = description["classes"], tuple(description["features"]["shape"])
-    model = models.create_model(description["model"], len(classes))
+    done = inputs.Inputs.of(description.get("inputs", {}))
+    model = models.create_model(description["model"], len(classes), done)
     like = weights.shapes(model, shape)
     variables = [
         weights.restore(

@@ -35,6 +35,8 @@ RECIPE = (
     "upsampling",
     "dtype",
 )
+# Those that are told where they are in use.
+_OPTIONAL = ("ema", "label_smoothing", "frontend", "normalise")
 
 
 def write(
@@ -132,7 +134,14 @@ def recipe(config: ml_collections.ConfigDict | Mapping[str, Any]) -> dict[str, A
         without.add("decay_epochs")
     if config["schedule"] == "cosine":
         without.add("learning_rate_decay")
-    return {field: config[field] for field in RECIPE if field not in without}
+    told = {field: config[field] for field in RECIPE if field not in without}
+    told |= {field: config[field] for field in _OPTIONAL}
+    told |= {f"augment.{name}": value for name, value in config["augment"].items()}
+    return {
+        field: value
+        for field, value in told.items()
+        if field in RECIPE or value not in (0, "", "none")
+    }
 
 
 def _selections(selection: str) -> dict[str, str]:
@@ -288,6 +297,8 @@ def _recipe(report: dict) -> str:
         for key in ours
         if ours[key] != own.get(key)
     ]
+    off = [key for key in own if key not in ours and key not in RECIPE]
+    differences += [f"no {key} (not {own[key]})" for key in off]
     if not differences:
         return f"{line}: the recipe of {whose}"
     return f"{line}; it differs from the recipe of {whose} in {', '.join(differences)}"

@@ -7,12 +7,14 @@ import flax
 import jax
 import jax.numpy as jnp
 import ml_collections
+import numpy as np
 import optax
 from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int
 
 from glam_jax import models, parallel, streams
+from glam_jax.models import inputs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,11 +42,25 @@ def create_setup(
     """The network and the optimizer of a config; see `Setup`."""
     return Setup(
         config=config,
-        model=models.create_model(config.model, num_classes, batch_axis=axis),
+        model=create_network(config, num_classes, axis),
         optimizer=create_optimizer(config),
         num_classes=num_classes,
         axis=axis,
     )
+
+
+def create_network(
+    config: ml_collections.ConfigDict, num_classes: int, axis: str | None = None
+) -> nn.Module:
+    """The network of a config, with what the config does to its segments.
+
+    Args:
+      config: The recipe.
+      num_classes: Emotions told apart.
+      axis: The mapped axis that batches are split over, None for none.
+    """
+    done = inputs.Inputs.of(config.to_dict())
+    return models.create_model(config.model, num_classes, done, batch_axis=axis)
 
 
 # An array, on the host or on devices; or what JAX puts in its place: a tracer, a shape,
@@ -60,6 +76,7 @@ class TrainState(flax.struct.PyTreeNode):
       params: The network's parameters.
       batch_stats: The network's running averages, {} where it has none.
       opt_state: The optimizer's state.
+      averages: {'params', 'batch_stats'} averaged over the steps, {} without.
       loss_sum: Sum of the losses of the current epoch's steps.
     """
 
@@ -67,6 +84,7 @@ class TrainState(flax.struct.PyTreeNode):
     params: Any
     batch_stats: Any
     opt_state: Any
+    averages: Any
     loss_sum: Leaf
 
 
@@ -108,15 +126,18 @@ class Window(flax.struct.PyTreeNode):
 
 
 def create_optimizer(config: ml_collections.ConfigDict) -> optax.GradientTransformation:
-    """Adam, or SGD with Nesterov momentum, as PyTorch's; for a learning rate of 1.
+    """Adam, AdamW, or SGD with Nesterov momentum, as PyTorch's; for a rate of 1.
 
-    L2 is added to the gradient.
+    L2 is added to the gradient, and AdamW's decay to the update.
     """
+    decay = optax.add_decayed_weights(config.weight_decay)
+    if config.optimizer == "adamw":
+        return optax.chain(optax.scale_by_adam(), decay)
     optimizer = {
         "adam": optax.scale_by_adam(),
         "sgd": optax.trace(config.momentum, nesterov=True),
     }[config.optimizer]
-    return optax.chain(optax.add_decayed_weights(config.weight_decay), optimizer)
+    return optax.chain(decay, optimizer)
 
 
 def learning_rate(
@@ -149,20 +170,61 @@ def create_state(
     """A run's state before its first step."""
     segment = jnp.zeros((1, *feature_shape))
     # Without an axis: nothing is mapped here.
-    model = models.create_model(setup.config.model, setup.num_classes)
-    variables = model.init(jax.random.key(seed), segment, train=False)
+    model = create_network(setup.config, setup.num_classes)
+    drawn = model.init(jax.random.key(seed), segment, train=False)
+    weights = {"params": drawn["params"], "batch_stats": drawn.get("batch_stats", {})}
     return TrainState(
         step=jnp.int32(0),
-        params=variables["params"],
-        batch_stats=variables.get("batch_stats", {}),
-        opt_state=setup.optimizer.init(variables["params"]),
+        **weights,
+        opt_state=setup.optimizer.init(weights["params"]),
+        averages=weights if setup.config.ema else {},
         loss_sum=jnp.float32(0),
     )
 
 
-def variables(state: TrainState) -> dict[str, Any]:
-    """The weights in a state: what `model.apply` takes first."""
+def with_statistics(
+    state: TrainState, mean: np.ndarray, deviation: np.ndarray
+) -> TrainState:
+    """A state before its first step, with what normalises its segments.
+
+    Args:
+      state: The state.
+      mean: (frequency, 1), of each coefficient.
+      deviation: (frequency, 1), of each coefficient.
+    """
+    known = {inputs.MEAN: mean, inputs.DEVIATION: deviation}
+    state = state.replace(batch_stats=state.batch_stats | known)
+    return state.replace(averages=trained(state)) if state.averages else state
+
+
+def trained(state: TrainState) -> dict[str, Any]:
+    """The weights that the steps change: what `model.apply` takes first."""
     return {"params": state.params, "batch_stats": state.batch_stats}
+
+
+def variables(state: TrainState) -> dict[str, Any]:
+    """The weights that are evaluated and used: averaged ones, where there are any."""
+    return state.averages or trained(state)
+
+
+def averaged(
+    config: ml_collections.ConfigDict, state: TrainState, weights: dict[str, Any]
+) -> dict[str, Any]:
+    """The averages after a step; over fewer steps at first, as many as were done.
+
+    Args:
+      config: The recipe.
+      state: The state before the step.
+      weights: {'params', 'batch_stats'} after it.
+    """
+    if not config.ema:
+        return {}
+    decay = jnp.minimum(config.ema, (1 + state.step) / (10 + state.step))
+    return jax.tree.map(
+        lambda average, new: decay * average + (1 - decay) * new,
+        state.averages,
+        weights,
+    )
 
 
 def dropout_key(seed: Int[ArrayLike, ""], step: Int[ArrayLike, ""]) -> Array:
@@ -176,14 +238,25 @@ def cross_entropy(
     labels: Int[Array, " batch"],
     class_weights: Float[Array, " classes"],
     axis: str | None,
+    smoothing: float = 0.0,
 ) -> Float[Array, ""]:
     """The mean over a global batch, each example weighing as much as its class.
+
+    Args:
+      logits: Of this device's examples.
+      labels: Their classes.
+      class_weights: The weight of each class.
+      axis: The mapped axis that the batch is split over, None for none.
+      smoothing: The share of a label that all classes have alike.
 
     Returns:
       This device's part of it, such that the mean over the devices is the whole.
     """
     weights = class_weights[labels]
     losses = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+    if smoothing:
+        alike = -nn.log_softmax(logits).mean(axis=-1)
+        losses = (1 - smoothing) * losses + smoothing * alike
     return jnp.sum(weights * losses) / parallel.mean(jnp.sum(weights), axis)
 
 
@@ -222,9 +295,9 @@ def train_step(
             rngs={"dropout": dropout_key(window.seed, state.step)},
         )
         logits = logits.astype(jnp.float32)
-        class_weights = window.class_weights
-        loss = weight * cross_entropy(logits, labels[0], class_weights, axis)
-        loss += (1 - weight) * cross_entropy(logits, labels[1], class_weights, axis)
+        told = window.class_weights, axis, config.label_smoothing
+        loss = weight * cross_entropy(logits, labels[0], *told)
+        loss += (1 - weight) * cross_entropy(logits, labels[1], *told)
         return loss, updates.get("batch_stats", {})
 
     (loss, batch_stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
@@ -235,12 +308,14 @@ def train_step(
     )
     rate = learning_rate(config, state.step, window.steps_per_epoch)
     updates = jax.tree.map(lambda update: -rate * update, updates)
+    params = optax.apply_updates(state.params, updates)
+    weights = {"params": params, "batch_stats": batch_stats}
     starts_epoch = state.step == window.epoch_start
     return TrainState(
         step=state.step + 1,
-        params=optax.apply_updates(state.params, updates),
-        batch_stats=batch_stats,
+        **weights,
         opt_state=opt_state,
+        averages=averaged(config, state, weights),
         loss_sum=jnp.where(starts_epoch, 0, state.loss_sum) + parallel.mean(loss, axis),
     )
 

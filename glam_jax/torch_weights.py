@@ -134,7 +134,9 @@ def write_folder(
         raise ValueError(
             f"{file} tells {count} classes apart, not {', '.join(class_names)}"
         )
-    description = weights.describe(name, class_names, "float32", data_set, shape)
+    description = weights.describe(
+        name, class_names, "float32", data_set, shape, inputs={}
+    )
     chosen = {
         "run": 0,
         "weights": "weights.safetensors",

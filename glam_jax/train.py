@@ -281,7 +281,9 @@ def begin(
     folder = outputs.checkpoints(run.number)
     checkpoints = stack.enter_context(checkpoint.manager(folder, selection))
     fresh = Member(run, checkpoints, program.init(run.seed))
-    if (last := checkpoint.restore_last(checkpoints, fresh.state)) is None:
+    last = checkpoint.restore_last(checkpoints, fresh.state)
+    fresh = dataclasses.replace(fresh, state=program_lib.fresh_state(program, run))
+    if last is None:
         outputs.metrics.forget_after(run.number, 0)
         return fresh
     state, notes = last

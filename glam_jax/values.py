@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import operator
 
 import ml_collections
 
@@ -10,7 +11,9 @@ from glam_jax import models, prepared, splits
 from glam_jax.splits import labels
 
 NAMES = {
-    "optimizer": ("adam", "sgd"),
+    "optimizer": ("adam", "adamw", "sgd"),
+    "frontend": ("", *features.IN_JAX[:-1]),
+    "normalise": ("none", "training"),
     "schedule": ("exp", "step", "cosine"),
     "dtype": ("float32", "bfloat16"),
     "parallel": ("auto", "data", "runs"),
@@ -34,6 +37,7 @@ WHOLE = {
     "warmup_epochs": (0, _MOST),
     "runs_per_group": (0, _MOST),
     "input_workers": (0, 1024),
+    "augment.masks": (0, 100),
 }
 # What a number must be, in words and as a test; NaN is never.
 NUMBERS = {
@@ -42,6 +46,12 @@ NUMBERS = {
     "momentum": ("from 0 to below 1", lambda x: 0 <= x < 1),
     "weight_decay": ("at least 0", lambda x: x >= 0),
     "mixup_alpha": ("at least 0", lambda x: x >= 0),
+    "ema": ("from 0 to below 1", lambda x: 0 <= x < 1),
+    "label_smoothing": ("from 0 to below 1", lambda x: 0 <= x < 1),
+    "augment.speed": ("from 0 to 0.5", lambda x: 0 <= x <= 0.5),
+    "augment.warp": ("from 0 to 0.5", lambda x: 0 <= x <= 0.5),
+    "augment.gain": ("at least 0", lambda x: x >= 0),
+    "augment.noise": ("from 0 to 1", lambda x: 0 <= x <= 1),
 }
 
 # Fields of a config that say where and how, and do not change the numbers.
@@ -61,14 +71,15 @@ def check(config: ml_collections.ConfigDict) -> None:
     prepared data is filled in, see `prepared.complete`.
     """
     for field, (smallest, largest) in WHOLE.items():
-        if not smallest <= config[field] <= largest:
+        value = operator.attrgetter(field)(config)
+        if not smallest <= value <= largest:
             raise ValueError(
-                f"config.{field} must be from {smallest} to {largest}, not "
-                f"{config[field]}"
+                f"config.{field} must be from {smallest} to {largest}, not {value}"
             )
     for field, (words, holds) in NUMBERS.items():
-        if not (math.isfinite(config[field]) and holds(config[field])):
-            raise ValueError(f"config.{field} must be {words}, not {config[field]}")
+        value = operator.attrgetter(field)(config)
+        if not (math.isfinite(value) and holds(value)):
+            raise ValueError(f"config.{field} must be {words}, not {value}")
     for field in ("data_dir", "split_file"):
         paths.local(config[field], f"config.{field}")
     prepared.check_corpus(config)
@@ -84,4 +95,23 @@ def check(config: ml_collections.ConfigDict) -> None:
                 f"unknown config.{field} {config[field]!r}{hint} (there are "
                 f"{', '.join(names)})"
             )
+    _check_inputs(config)
     labels.label_set(config)
+
+
+def _check_inputs(config: ml_collections.ConfigDict) -> None:
+    """Raises ValueError for what cannot be done to the features that are read."""
+    of_waves = config["features"] == "waveform"
+    for field in ("frontend", "augment.speed", "augment.gain", "augment.noise"):
+        value = operator.attrgetter(field)(config)
+        if value and not of_waves:
+            raise ValueError(
+                f"config.{field}={value} needs waveforms: --config.features=waveform "
+                f"instead of {config['features']}"
+            )
+    if config.augment.warp and "mel" not in (config.frontend or config["features"]):
+        raise ValueError(
+            f"config.augment.warp={config.augment.warp} stretches a mel axis: it needs "
+            "--config.frontend=logmel or other features with mel in their name, not "
+            f"{config.frontend or config['features']}"
+        )

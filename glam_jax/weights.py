@@ -2,7 +2,7 @@
 
 import hashlib
 import pathlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import flax
@@ -30,6 +30,7 @@ def describe(
     dtype: str,
     data_set: "records.DataSet",
     feature_shape: tuple[int, int],
+    inputs: Mapping[str, Any],
 ) -> dict[str, Any]:
     """What model.json says of a network: what it reads and what it tells apart.
 
@@ -39,6 +40,7 @@ def describe(
       dtype: The precision to compute in.
       data_set: The corpus, and how recordings are cut and seen in tests.
       feature_shape: (frequency, time) of a segment.
+      inputs: What is done to segments before the network.
     """
     return {
         "format": FORMAT,
@@ -52,6 +54,7 @@ def describe(
             "hop": data_set.hop,
             "shape": [int(size) for size in feature_shape],
         },
+        "inputs": dict(inputs),
         "corpus": data_set.corpus,
     }
 

@@ -15,6 +15,7 @@ import ml_collections
 import numpy as np
 import safetensors.numpy
 
+from configs import base
 from data_prep import text as text_lib
 from glam_jax import (
     checkpoint,
@@ -76,7 +77,8 @@ def claim(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
             "one that lost it. Give another --workdir, or delete this one to train "
             "again."
         )
-    theirs = results.read_json(path)
+    defaults = json.loads(base.get_config().to_json_best_effort())
+    theirs = defaults | results.read_json(path)  # an earlier version had fewer fields
     differences = [
         f"  {key}: {theirs.get(key, 'not set')} there, {ours.get(key, 'not set')} here"
         for key in sorted((theirs.keys() | ours.keys()) - {*values.WITHOUT_EFFECT})
@@ -289,6 +291,7 @@ class Workdir:
             config.dtype,
             dataclasses.replace(prepared.cuts(config)[-1][0], corpus=config.corpus),
             dataset.features.shape[1:],
+            {name: config[name] for name in ("frontend", "pad_mode", "normalise")},
         )
         self.keep_utterances(dataset)
         self._write_model()

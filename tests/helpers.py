@@ -1,6 +1,7 @@
 """What several test files share: small data sets, golden cases, comparisons."""
 
 import functools
+import json
 import pathlib
 import zlib
 
@@ -15,9 +16,9 @@ ROOT = pathlib.Path(__file__).parents[1]
 DATA = pathlib.Path(__file__).parent / "data"
 
 
-def prepare(corpus, name, data_dir, length=8000, hop=8000):
+def prepare(corpus, name, data_dir, length=8000, hop=8000, features="mfcc"):
     """Writes the records of a corpus, by default in segments of half a second."""
-    data_set = records.DataSet(corpus=name, segment=length, hop=hop)
+    data_set = records.DataSet(name, features, segment=length, hop=hop)
     usable = [preparation.check(utterance) for utterance in corpus.utterances]
     preparation.write(data_set, pathlib.Path(data_dir), usable, source=name)
 
@@ -154,6 +155,12 @@ def last_params(folder, number):
 def numbers(report):
     """A report without its provenance, which holds times."""
     return {key: value for key, value in report.items() if key != "provenance"}
+
+
+def rows(folder):
+    """metrics.jsonl without the speed, which is never the same."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [json.loads(line) | {"segments_per_second": 0} for line in lines]
 
 
 def write_own(path):

@@ -13,6 +13,7 @@ def state(step):
         params={"kernel": np.full((2, 3), step, np.float32)},
         batch_stats={"mean": np.zeros(2, np.float32)},
         opt_state=(np.float32(step), {"moment": np.ones(2, np.float32)}),
+        averages={},
         loss_sum=np.float32(0.5),
     )
 

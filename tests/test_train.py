@@ -10,7 +10,7 @@ import signal
 import numpy as np
 import pytest
 import soundfile
-from helpers import numbers, prepare, shorten
+from helpers import numbers, prepare, rows, shorten
 from networks import TINY
 
 import glam_jax
@@ -39,12 +39,6 @@ OUTPUTS = (
     "splits.csv",
     "tensorboard/run_001",  # with the extra
 )
-
-
-def rows(folder):
-    """metrics.jsonl without the speed, which is never the same."""
-    lines = (folder / "metrics.jsonl").read_text().splitlines()
-    return [json.loads(line) | {"segments_per_second": 0} for line in lines]
 
 
 def test_every_output_is_there(finished):

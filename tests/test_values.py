@@ -27,7 +27,7 @@ from glam_jax import values
         ("corpus", "tess"),
         ("features", "mfc"),
         ("pad_mode", "x"),
-        ("optimizer", "adamw"),
+        ("optimizer", "lamb"),
         ("protocol", "loso"),
         ("model", "resnet"),
     ],
@@ -43,7 +43,7 @@ def test_the_nearest_name_is_told():
     config = emodb.get_config()
     config.optimizer = "adma"
     with pytest.raises(
-        ValueError, match=r"did you mean adam\? \(there are adam, sgd\)"
+        ValueError, match=r"did you mean adam\? \(there are adam, adamw, sgd\)"
     ):
         values.check(config)
 

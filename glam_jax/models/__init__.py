@@ -28,6 +28,7 @@ from data_prep import names
 if TYPE_CHECKING:
     from flax import linen as nn
 
+    from glam_jax.models import inputs as inputs_lib
     from glam_jax.models import traits
 
 
@@ -153,7 +154,12 @@ def row(name: str) -> Model:
     return MODELS[name]
 
 
-def create_model(name: str, num_classes: int = 4, **overrides: Any) -> "nn.Module":
+def create_model(
+    name: str,
+    num_classes: int = 4,
+    inputs: "inputs_lib.Inputs | None" = None,
+    **overrides: Any,
+) -> "nn.Module":
     """Builds a network, called as `model.apply(variables, x, train=bool)`.
 
     The models with area attention draw dropout in training, from `rngs={"dropout":
@@ -162,6 +168,7 @@ def create_model(name: str, num_classes: int = 4, **overrides: Any) -> "nn.Modul
     Args:
       name: A name in `MODELS`, or 'package.module:Class'.
       num_classes: The number of emotions told apart.
+      inputs: What is done to segments before the network; None for nothing.
       **overrides: Other fields of the module, such as `batch_axis`, which a network
         that lacks it does not get.
 
@@ -175,22 +182,26 @@ def create_model(name: str, num_classes: int = 4, **overrides: Any) -> "nn.Modul
     """
     from flax import linen as nn
 
-    network = row(name).network
-    make = names.load(
-        f"{__name__}.{network}" if name in MODELS else network, what="model"
-    )
+    path = row(name).network
+    make = names.load(f"{__name__}.{path}" if name in MODELS else path, what="model")
     kind = make.func if isinstance(make, functools.partial) else make
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise ValueError(f"model {name!r} is not a flax.linen.Module")
     fields = {field.name for field in dataclasses.fields(kind) if field.init}
     if "num_classes" not in fields:
         raise ValueError(f"model {name!r} has no field num_classes (num_classes: int)")
+    axis = overrides.get("batch_axis")
     if "batch_axis" not in fields:
         overrides.pop("batch_axis", None)
     try:
-        return make(num_classes=num_classes, **overrides)
+        network = make(num_classes=num_classes, **overrides)
     except TypeError as error:  # a field that it lacks, or one without a default
         raise ValueError(f"model {name!r} cannot be made: {error}") from error
+    if inputs is None:
+        return network
+    from glam_jax.models import inputs as inputs_lib  # importing JAX takes seconds
+
+    return inputs_lib.before(network, inputs, axis)
 
 
 def check(

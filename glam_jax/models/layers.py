@@ -191,12 +191,22 @@ class Dropout(nn.Module):
     def __call__(self, x: jax.Array, train: bool) -> jax.Array:
         if not train or self.rate == 0:
             return x
-        key = self.make_rng("dropout")
-        example = jnp.arange(len(x))
-        if self.batch_axis is not None:
-            example += lax.axis_index(self.batch_axis) * len(x)
-        keys = jax.vmap(jax.random.fold_in, (None, 0))(key, example)
+        keys = example_keys(self.make_rng("dropout"), len(x), self.batch_axis)
         keep = jax.vmap(
             lambda key: jax.random.bernoulli(key, 1 - self.rate, x.shape[1:])
         )(keys)
         return jnp.where(keep, x / (1 - self.rate), 0)
+
+
+def example_keys(key: jax.Array, count: int, axis: str | None) -> jax.Array:
+    """A key for each example of a batch, the same on any number of devices.
+
+    Args:
+      key: The key of the step.
+      count: Examples of the batch on this device.
+      axis: The mapped axis that the batch is split over, None for none.
+    """
+    example = jnp.arange(count)
+    if axis is not None:
+        example += lax.axis_index(axis) * count
+    return jax.vmap(jax.random.fold_in, (None, 0))(key, example)

@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from glam_jax.models import inputs
+
 BATCH_SIZE = 2  # of the trial
 
 
@@ -53,12 +55,18 @@ def find(model: nn.Module, feature_shape: tuple[int, int], num_classes: int) -> 
         has_batch_stats=has_batch_stats,
         draws_random_numbers=draws,
         has_embedding=bool(embedding),
-        splittable=hasattr(model, "batch_axis") or not (has_batch_stats or draws),
+        splittable=hasattr(_network(model), "batch_axis")
+        or not (has_batch_stats or draws),
     )
 
 
+def _network(model: nn.Module) -> nn.Module:
+    """The network itself, without what is done to its segments."""
+    return model.network if isinstance(model, inputs.WithInputs) else model
+
+
 def _name(model: nn.Module) -> str:
-    return type(model).__name__
+    return type(_network(model)).__name__
 
 
 def _check_signature(model: nn.Module) -> None:

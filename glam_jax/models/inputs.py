@@ -1,0 +1,196 @@
+"""What a recipe does to segments on their way into a network, as layers before it.
+
+They are part of the network: its weights carry the mean and deviation of the training
+segments, and whoever loads or exports it has them.
+"""
+
+import dataclasses
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from glam_jax import streams
+from glam_jax.models import frontend, layers
+
+MEAN, DEVIATION = "input_mean", "input_deviation"  # in the collection batch_stats
+_WIDEST_MASK = 0.15  # of the axis
+
+
+@dataclasses.dataclass(frozen=True)
+class Augment:
+    """How training segments are varied: each example by draws of its own.
+
+    Attributes:
+      speed: The largest change of speed and pitch: 0.1 for 0.9 to 1.1. Of waveforms, as
+        the next two.
+      gain: The largest change of level, in dB.
+      noise: The share of examples that get white noise, at a signal-to-noise ratio
+        from 10 to 40 dB.
+      warp: The largest stretch of the frequency axis (VTLP, Jaitly & Hinton 2013).
+      masks: Bands and stretches of time that are replaced by the mean (SpecAugment,
+        Park et al. 2019), up to that many of each.
+      shift: Whether a segment begins anywhere, its start following its end.
+    """
+
+    speed: float = 0.0
+    gain: float = 0.0
+    noise: float = 0.0
+    warp: float = 0.0
+    masks: int = 0
+    shift: bool = False
+
+    @property
+    def of_waves(self) -> bool:
+        """Whether it needs waveforms."""
+        return bool(self.speed or self.gain or self.noise)
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """What is done to segments before a network.
+
+    Attributes:
+      frontend: The features that are computed from waveforms, see `frontend.KINDS`; ''
+        where the records hold the features.
+      pad_mode: Of these features.
+      normalise: 'training' for mean 0 and deviation 1 of each coefficient over the
+        training segments, 'none' for features as they are.
+      augment: How training segments are varied.
+    """
+
+    frontend: str = ""
+    pad_mode: str = "reflect"
+    normalise: str = "none"
+    augment: Augment = Augment()
+
+    @classmethod
+    def of(cls, described: Mapping[str, Any]) -> "Inputs":
+        """From the fields of a config, or from what model.json has of them."""
+        augment = Augment(**described.get("augment", {}))
+        names = [field.name for field in dataclasses.fields(cls)]
+        told = {name: described[name] for name in names if name in described}
+        return cls(**told | {"augment": augment})
+
+
+def before(network: nn.Module, inputs: Inputs, axis: str | None) -> nn.Module:
+    """The network, with what is done to its segments; the network alone for nothing.
+
+    Args:
+      network: The network.
+      inputs: What is done to its segments.
+      axis: The mapped axis that a batch is split over, None for none.
+    """
+    if dataclasses.replace(inputs, pad_mode="reflect") == Inputs():
+        return network
+    return WithInputs(network, inputs, axis)
+
+
+class WithInputs(nn.Module):
+    """A network that does to its segments what a recipe says.
+
+    Attributes:
+      network: The network, which keeps its names in the tree of variables.
+      inputs: What is done to them.
+      axis: The mapped axis that a batch is split over, None for none.
+    """
+
+    network: nn.Module
+    inputs: Inputs
+    axis: str | None = None
+
+    def setup(self):
+        nn.share_scope(self, self.network)
+
+    @nn.compact
+    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
+        """(batch, frequency or 1, time or samples) -> logits, (batch, num_classes)."""
+        dtype, augment = jnp.asarray(x).dtype, self.inputs.augment
+        draws = self._draws(x) if train and augment != Augment() else None
+        x = self.features(x, draws)
+        if draws is not None and augment.warp:
+            x = jax.vmap(_warped, (0, 0, None))(x, draws, augment.warp)
+        if self.inputs.normalise == "training":
+            x = self._normalised(x)
+        if draws is not None and augment.masks:
+            x = jax.vmap(_masked, (0, 0, None))(x, draws, augment.masks)
+        return self.network(x.astype(dtype), train)
+
+    def features(self, x: jax.Array, draws: jax.Array | None = None) -> jax.Array:
+        """(batch, frequency, time) of segments as they are in the records.
+
+        Args:
+          x: The segments.
+          draws: A key for each, by which waveforms are varied; None to leave them.
+        """
+        x = jnp.asarray(x, jnp.float32)
+        if draws is not None:
+            x = jax.vmap(_varied, (0, 0, None))(x, draws, self.inputs.augment)
+        if not self.inputs.frontend:
+            return x
+        return frontend.extract(self.inputs.frontend, x[:, 0], self.inputs.pad_mode)
+
+    def _draws(self, x: jax.Array) -> jax.Array:
+        return layers.example_keys(self.make_rng("dropout"), len(x), self.axis)
+
+    def _normalised(self, x: jax.Array) -> jax.Array:
+        shape = (x.shape[1], 1)
+        mean = self.variable("batch_stats", MEAN, jnp.zeros, shape)
+        deviation = self.variable("batch_stats", DEVIATION, jnp.ones, shape)
+        return (x - mean.value) / deviation.value
+
+
+def _key(draw: jax.Array, name: str) -> jax.Array:
+    return jax.random.fold_in(draw, streams.number(name))
+
+
+def _varied(x: jax.Array, draw: jax.Array, augment: Augment) -> jax.Array:
+    """(1, samples) or (frequency, time), shifted, and a waveform varied."""
+    if augment.shift or augment.speed:
+        x = _played(x, draw, augment)
+    if augment.gain:
+        decibel = jax.random.uniform(_key(draw, "gain"), minval=-1) * augment.gain
+        x = x * 10 ** (decibel / 20)
+    if augment.noise:
+        ratio = jax.random.uniform(_key(draw, "ratio"), minval=10.0, maxval=40.0)
+        level = jnp.sqrt(jnp.mean(jnp.square(x)) * 10 ** (-ratio / 10))
+        is_noisy = jax.random.bernoulli(_key(draw, "is noisy"), augment.noise)
+        x += is_noisy * level * jax.random.normal(_key(draw, "noise"), x.shape)
+    return x
+
+
+def _played(x: jax.Array, draw: jax.Array, augment: Augment) -> jax.Array:
+    """(n, time), from another start and at another speed; its start follows its end."""
+    length = x.shape[1]
+    start = jax.random.uniform(_key(draw, "start")) * length * augment.shift
+    speed = 1 + augment.speed * jax.random.uniform(_key(draw, "speed"), minval=-1)
+    place = (jnp.floor(start) + speed * jnp.arange(length)) % length
+    before = jnp.floor(place).astype(jnp.int32) % length
+    share = place - jnp.floor(place)
+    after = (before + 1) % length
+    return x[:, before] * (1 - share) + x[:, after] * share
+
+
+def _warped(x: jax.Array, draw: jax.Array, most: float) -> jax.Array:
+    """(frequency, time) with its frequency axis stretched; the highest bins repeat."""
+    stretch = 1 + most * jax.random.uniform(_key(draw, "warp"), minval=-1)
+    last = len(x) - 1
+    place = jnp.minimum(jnp.arange(len(x)) * stretch, last)
+    before = jnp.minimum(jnp.floor(place).astype(jnp.int32), last - 1)
+    share = (place - before)[:, None]
+    return x[before] * (1 - share) + x[before + 1] * share
+
+
+def _masked(x: jax.Array, draw: jax.Array, most: int) -> jax.Array:
+    """(frequency, time) with bands and stretches of time set to zero."""
+    for number in range(most):
+        for axis, size in enumerate(x.shape):
+            key = jax.random.fold_in(_key(draw, "mask"), 2 * number + axis)
+            wide, begin = jax.random.uniform(key, (2,))
+            width = wide * _WIDEST_MASK * size
+            place = jnp.arange(size) - begin * (size - width)
+            hidden = (place >= 0) & (place < width)
+            x = jnp.where(jnp.expand_dims(hidden, 1 - axis), 0, x)
+    return x

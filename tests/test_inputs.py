@@ -1,0 +1,245 @@
+"""What a recipe does to segments before a network, and the weights it averages."""
+
+import os
+import signal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import soundfile
+from helpers import assert_trees_close, build, mixed, prepare, rows, shorten, window
+from networks import TINY
+
+import glam_jax
+from configs import demo as demo_config
+from data_prep import features
+from data_prep.corpora import demo
+from data_prep.text import read_csv
+from glam_jax import input_pipeline as pipeline
+from glam_jax import models, progress, runs, steps, train, values
+from glam_jax.models import frontend, inputs
+
+VARIED = {
+    "shift": True,
+    "speed": 0.1,
+    "gain": 6.0,
+    "noise": 0.5,
+    "warp": 0.1,
+    "masks": 1,
+}
+SECOND = np.arange(16000) / 16000
+
+
+@pytest.fixture(scope="module")
+def waves_dir(data_dir, tmp_path_factory):
+    """The small demo corpus as waveforms of half a second."""
+    folder = tmp_path_factory.mktemp("waves")
+    prepare(demo.read(data_dir / "demo_corpus"), "demo", folder, features="waveform")
+    return folder
+
+
+@pytest.fixture
+def everything(waves_dir, without_figures):
+    """A training with every ingredient."""
+    config = shorten(demo_config.get_config(), waves_dir)
+    config.update(
+        model=TINY,
+        features="waveform",
+        frontend="logmel",
+        normalise="training",
+        augment=VARIED,
+        optimizer="adamw",
+        weight_decay=0.05,
+        schedule="cosine",
+        warmup_epochs=1,
+        ema=0.9,
+        label_smoothing=0.1,
+    )
+    return config
+
+
+def varied(x, **augment):
+    """A copy of each segment, varied by draws of its own."""
+    network = models.create_model(TINY)
+    done = inputs.Inputs(augment=inputs.Augment(**augment))
+    model = inputs.before(network, done, None)
+    keys = jax.random.split(jax.random.key(0), len(x))
+    return np.asarray(model.features(jnp.asarray(x, jnp.float32), keys))
+
+
+def test_nothing_is_before_the_network_of_a_published_recipe():
+    network = models.create_model("glam")
+    assert inputs.before(network, inputs.Inputs(pad_mode="constant"), None) is network
+
+
+def test_a_trained_model_carries_what_was_done_to_its_segments(everything, tmp_path):
+    """`load` needs neither config nor data, and answers as the training did."""
+    report = train.train_and_evaluate(everything, str(tmp_path))
+    assert report["recipe"]["augment.speed"] == 0.1
+    model = glam_jax.load(tmp_path)
+    _, told = read_csv(tmp_path / "predictions.csv")
+    dataset = pipeline.load(everything)
+    (run,) = runs.plan(everything, dataset)
+    waves = dataset.features[run.train_segments]
+    seen = frontend.extract("logmel", waves[:, 0])
+    (weights,) = model.variables
+    stats = weights["batch_stats"]
+    np.testing.assert_allclose(
+        stats[inputs.MEAN][:, 0], seen.mean(axis=(0, 2)), atol=1e-4
+    )
+    np.testing.assert_allclose(
+        stats[inputs.DEVIATION][:, 0], seen.std(axis=(0, 2)), atol=1e-4
+    )
+    for utterance, _, _, *probabilities in told[:5]:
+        place = np.flatnonzero(dataset.ids == utterance)
+        segments = dataset.features[dataset.testing_segments(place)]
+        logits, _ = model.from_features(segments, batch_size=8)
+        mean = np.exp(logits[0].mean(axis=0))
+        np.testing.assert_allclose(
+            mean / mean.sum(), np.array(probabilities, float), atol=1e-5
+        )
+
+
+def test_a_training_that_was_stopped_ends_with_the_same_numbers(
+    everything, tmp_path, monkeypatch
+):
+    """With weights, their averages and the statistics of its segments."""
+    train.train_and_evaluate(everything, str(tmp_path / "whole"))
+    show = progress.Progress.epoch
+
+    def show_and_stop(self, group, rows):
+        show(self, group, rows)
+        if rows[0]["epoch"] == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(progress.Progress, "epoch", show_and_stop)
+        with pytest.raises(train.Preempted):
+            train.train_and_evaluate(everything, str(tmp_path / "stopped"))
+    everything.input = "stream"
+    train.train_and_evaluate(everything, str(tmp_path / "stopped"))
+    assert rows(tmp_path / "stopped") == rows(tmp_path / "whole")
+    ours, theirs = (
+        (tmp_path / name / "predictions.csv").read_bytes()
+        for name in ("stopped", "whole")
+    )
+    assert ours == theirs
+
+
+def test_four_devices_vary_and_average_as_one(everything):
+    random = np.random.default_rng(0)
+    waves = random.normal(0, 0.1, (32, 1, 8000)).astype(np.float32)
+    data = steps.Data(waves, np.arange(32), np.arange(32) % 4)
+    pairs = mixed(random.permutation(32))
+    one, four = (
+        (lambda step, state: step(state, pairs, window()))(
+            *build(everything, data, devices)
+        )
+        for devices in (1, 4)
+    )
+    np.testing.assert_allclose(four.loss_sum, one.loss_sum, rtol=1e-5)
+    assert_trees_close(four.averages, one.averages, 1e-5)
+    assert_trees_close(four.opt_state, one.opt_state, 1e-5)
+
+
+def test_averages_follow_the_weights_at_first_and_then_slowly(everything):
+    state = steps.TrainState(
+        step=jnp.int32(0),
+        params={"w": jnp.zeros(())},
+        batch_stats={},
+        opt_state=(),
+        averages={"params": {"w": jnp.zeros(())}, "batch_stats": {}},
+        loss_sum=jnp.float32(0),
+    )
+    one = {"params": {"w": jnp.ones(())}, "batch_stats": {}}
+    first = steps.averaged(everything, state, one)
+    late = steps.averaged(everything, state.replace(step=jnp.int32(10_000)), one)
+    assert first["params"]["w"] == pytest.approx(0.9)
+    assert late["params"]["w"] == pytest.approx(0.1)
+
+
+def test_a_smooth_label_costs_its_share_of_every_class():
+    logits = jnp.asarray([[2.0, 0.0, -1.0]])
+    label, weights = jnp.asarray([0]), jnp.ones(3)
+    plain = [
+        float(steps.cross_entropy(logits, jnp.asarray([k]), weights, None))
+        for k in range(3)
+    ]
+    smooth = steps.cross_entropy(logits, label, weights, None, smoothing=0.3)
+    assert float(smooth) == pytest.approx(
+        0.7 * plain[0] + 0.3 * np.mean(plain), rel=1e-6
+    )
+
+
+def test_a_shift_only_turns_a_segment():
+    wave = np.random.default_rng(0).normal(size=100)
+    (turned,) = varied(wave[None, None], shift=True)[:, 0]
+    place = int(np.flatnonzero(turned == np.float32(wave[0]))[0])
+    assert place > 0
+    np.testing.assert_array_equal(np.roll(turned, -place), wave.astype(np.float32))
+
+
+def test_speed_moves_a_tone_by_so_many_percent():
+    tone = np.tile(np.sin(2 * np.pi * 1000 * SECOND), (16, 1, 1))
+    peaks = np.abs(np.fft.rfft(varied(tone, speed=0.1)[:, 0])).argmax(axis=1)
+    assert 900 <= peaks.min() < 960 and 1040 < peaks.max() <= 1100
+
+
+def test_gain_and_noise_are_of_the_level_that_was_asked_for():
+    tone = np.tile(0.1 * np.sin(2 * np.pi * 1000 * SECOND), (32, 1, 1))
+    louder = 20 * np.log10(varied(tone, gain=6.0).std(axis=2) / tone.std(axis=2))
+    assert -6 <= louder.min() < -3 and 3 < louder.max() <= 6
+    noise = varied(tone, noise=1.0) - tone
+    ratio = 20 * np.log10(tone.std(axis=2) / noise.std(axis=2))
+    assert 9.5 < ratio.min() < 20 and 30 < ratio.max() < 40.5
+    clean = (varied(tone, noise=0.5) == tone.astype(np.float32)).all(axis=2)
+    assert 6 < clean.sum() < 26
+
+
+def test_a_warp_moves_a_band_and_masks_hide_bands_and_times():
+    band = np.zeros((64, 20), np.float32)
+    band[40] = 1
+    places = [
+        inputs._warped(band, key, 0.1)[:, 0].argmax()
+        for key in jax.random.split(jax.random.key(0), 16)
+    ]
+    assert 36 <= min(places) < 39 and 41 < max(places) <= 45
+    whole = jnp.ones((64, 100))
+    hidden = inputs._masked(whole, jax.random.key(1), 2) == 0
+    assert 0 < hidden.mean() < 0.6
+    assert hidden.all(axis=1).any() and hidden.all(axis=0).any()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"frontend": "logmel"}, "frontend=logmel needs waveforms"),
+        ({"augment": {"speed": 0.1}}, "augment.speed=0.1 needs waveforms"),
+        ({"augment": {"warp": 0.1}}, "stretches a mel axis"),
+        ({"augment": {"masks": -1}}, "augment.masks must be from 0 to 100"),
+        ({"ema": 1.0}, "ema must be from 0 to below 1"),
+        ({"normalise": "speaker"}, "unknown config.normalise 'speaker'"),
+    ],
+)
+def test_what_cannot_be_is_refused_before_training(data_dir, changes, message):
+    config = shorten(demo_config.get_config(), data_dir)
+    config.update(changes)
+    with pytest.raises(ValueError, match=message):
+        values.check(config)
+
+
+def test_every_frontend_is_one_that_a_config_may_name():
+    assert (*values.NAMES["frontend"][1:], "waveform") == frontend.KINDS
+    assert set(frontend.KINDS) <= set(features.KINDS)
+
+
+def test_the_sound_of_a_recording_is_what_is_heard(waves_dir, data_dir):
+    """Segments of waveforms are the samples of the recordings themselves."""
+    config = shorten(demo_config.get_config(), waves_dir)
+    config["features"] = "waveform"
+    dataset = pipeline.load(config)
+    (path,) = (data_dir / "demo_corpus").rglob(f"{dataset.ids[0]}.wav")
+    wave, _ = soundfile.read(path)
+    first = dataset.features[dataset.testing_segments(np.array([0]))[:1]]
+    np.testing.assert_allclose(first[0, 0], wave[:8000], atol=1e-4)
