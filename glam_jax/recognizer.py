@@ -48,11 +48,6 @@ def load(path: str | pathlib.Path, run: int | str = 0) -> "Recognizer":
             f"{folder} has no finished run {run}; finished are "
             f"{', '.join(found) or 'none'}. The command of the training goes on with it"
         )
-    if features.is_of_whole(description["features"]["kind"]):
-        raise ValueError(
-            f"{folder} is the floor of a corpus (python -m glam_jax.floor): it is "
-            "measured, and listens to nothing else"
-        )
     parallel.use_compilation_cache()
     classes, shape = description["classes"], tuple(description["features"]["shape"])
     done = inputs.Inputs.of(description.get("inputs", {}))

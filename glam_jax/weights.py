@@ -12,7 +12,7 @@ import orbax.checkpoint as ocp
 import safetensors.numpy
 from flax import linen as nn
 
-from data_prep import text
+from data_prep import features, text
 from glam_jax import results
 
 if TYPE_CHECKING:
@@ -63,8 +63,8 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     """Reads model.json.
 
     Raises:
-      ValueError: When there is none, or none that this version reads; it says what to
-        do.
+      ValueError: When there is none, none that this version reads, or that of a linear
+        classifier; it says what to do.
     """
     path = folder / MODEL
     if not path.is_file():
@@ -92,6 +92,11 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
         raise ValueError(
             f"{path} has format {found}, and this version of glam_jax reads {FORMAT}; "
             f"install the version that wrote it: {versions.get('glam_jax')}"
+        )
+    if features.is_of_whole(description["features"]["kind"]):
+        raise ValueError(
+            f"{folder} is the floor of a corpus (python -m glam_jax.floor): it is "
+            "measured, and listens to nothing else"
         )
     return description
 

@@ -10,7 +10,7 @@ import glam_jax
 from configs import demo as demo_config
 from data_prep import preparation, records
 from data_prep.corpora import demo
-from glam_jax import linear, prepared, results
+from glam_jax import evaluation, exported, linear, prepared, results
 
 opensmile = pytest.importorskip("opensmile", reason="needs pip install -e .[floor]")
 KIND = "eGeMAPSv02"
@@ -63,8 +63,20 @@ def test_the_report_is_that_of_a_training(measured):
     assert "classifier linear support vector machines" in told and "C 0.01" in told
     training = results.read(folder)
     np.testing.assert_allclose(training.probabilities.sum(axis=1), 1, rtol=1e-5)
+
+
+def test_it_is_no_model_that_listens_to_something_else(measured, tmp_path):
+    """Said at once, and not after functionals of another corpus were prepared."""
+    folder, _ = measured
     with pytest.raises(ValueError, match="is the floor of a corpus"):
         glam_jax.load(folder)
+    elsewhere = demo_config.get_config()
+    elsewhere.data_dir = str(tmp_path)
+    with pytest.raises(ValueError, match="is the floor of a corpus"):
+        evaluation.evaluate(evaluation.Question(folder, elsewhere), tmp_path / "out")
+    with pytest.raises(ValueError, match="is the floor of a corpus"):
+        exported.write(folder, tmp_path / "out", "0", [])
+    assert not [*tmp_path.iterdir()]
 
 
 def test_a_damaged_run_is_measured_again_and_a_finished_one_kept(measured, config):
