@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from glam_jax import markup, metrics, results, tables
+from glam_jax import held_out, markup, metrics, results, tables
 
 CARD, EXAMPLE = "MODEL_CARD.md", "example.py"
 PACKAGES = {  # that make a graph and compare it, by the format of the graph
@@ -45,6 +45,10 @@ _NOT_FOR = """\
 - A probability is not how often it is right, unless you have measured that on
   recordings like yours."""
 
+_OF_ALL_RUNS = """\
+These are figures of the whole training. Each of its runs is a network of its own, and
+this folder may hold only one of them."""
+
 _TO_FILL_IN = """\
 | | |
 |---|---|
@@ -77,13 +81,14 @@ def text(
         "## What it was trained on, and how",
         _made(description, report),
         "## How well it does",
-        _figures(report),
+        _figures(description.get("held_out"), report),
         "## How to use it",
         f"Mono at 16,000 Hz, full scale one, any length. It cuts segments of "
         f"{seconds:.3g} s every {cut['hop'] / 16000:.3g} s; what is shorter is "
-        "repeated. Beside model.onnx, `python example.py RECORDING.wav` shows how "
-        "(numpy, onnxruntime, soundfile).",
-        "\n".join(f"- {sentence}" for sentence in answers),
+        "repeated. With glam_jax: `python -m glam_jax.predict FOLDER RECORDING.wav` or "
+        "`glam_jax.load(FOLDER)`. Where model.onnx is here, `python example.py "
+        "RECORDING.wav` does without it (numpy, onnxruntime, soundfile).",
+        *(["\n".join(f"- {sentence}" for sentence in answers)] if answers else []),
         "## What it must not be used for",
         _NOT_FOR,
         "## To fill in before you give it away",
@@ -98,10 +103,10 @@ def _made(description: Mapping[str, Any], report: Mapping[str, Any] | None) -> s
     made = description.get("provenance", {})
     lines = [("features", description["features"]["kind"])]
     if report is not None:
-        counts = sorted({run["train_utterances"] for run in report["runs"]})
+        used = [run["train_utterances"] for run in report["runs"]]
         lines += [
             ("recordings", f"{report['corpus']} ({', '.join(report['tfds_splits'])})"),
-            ("training utterances", f"{counts[0]} to {counts[-1]} in a run"),
+            ("training utterances", f"{_range(used)} in a run"),
             ("epochs", str(report["num_epochs"])),
             ("recipe", ", ".join(f"{k} {v}" for k, v in report["recipe"].items())),
         ]
@@ -119,11 +124,41 @@ def _made(description: Mapping[str, Any], report: Mapping[str, Any] | None) -> s
     return markup.markdown([{"": key, "value": value} for key, value in lines])
 
 
-def _figures(report: Mapping[str, Any] | None) -> str:
-    if report is None:
+def _range(counts: Sequence[int]) -> str:
+    """'297 to 318', or '339' where all are the same."""
+    return " to ".join(dict.fromkeys(map(str, (min(counts), max(counts)))))
+
+
+def _figures(
+    measured: Mapping[str, Any] | None, report: Mapping[str, Any] | None
+) -> str:
+    parts = [
+        *([_held_out(measured)] if measured is not None else []),
+        *([_own(report)] if report is not None else []),
+    ]
+    if not parts:
         return "Nothing is known: no report came with these weights. Measure it."
+    return "\n\n".join(parts)
+
+
+def _held_out(found: Mapping[str, Any]) -> str:
+    recall = ", ".join(f"{name} {part:.1f} %" for name, part in found["recall"].items())
+    return (
+        f"**On speakers that were not heard: {held_out.figures(found)}**. Recall over "
+        f"all folds: {recall}. It is the same recipe under protocol "
+        f"`{found['protocol']}`: each fold's network was trained on "
+        f"{_range(found['trained'])} utterances, and tested, after its last epoch, on "
+        f"speakers that are not among them (`{found['command']}`). The network in this "
+        "folder was trained on all speakers; nobody of the corpus is left to test it "
+        "on. Recordings made elsewhere differ more than other speakers of one corpus "
+        "do: expect less."
+    )
+
+
+def _own(report: Mapping[str, Any]) -> str:
     summary = report["summary"]["selected"]
     count = summary["wa"]["n"]
+    over = f"mean and standard deviation over {count} runs" if count > 1 else "one run"
     tested = sum(run["test_utterances"] for run in report["runs"])
     measured = ", ".join(
         f"{metrics.TITLES[name]} {tables.mean_sd(summary[name])} %"
@@ -141,11 +176,9 @@ def _figures(report: Mapping[str, Any] | None) -> str:
         [
             f"Protocol `{report['protocol']}`, "
             f"{results.SELECTIONS[report['selection']]}: {measured} "
-            f"(mean and standard deviation over {count} runs, {tested} test utterances "
-            "in all; WA is accuracy, UA mean recall). "
-            f"{speakers}",
-            "These are figures of the whole training. Each of its runs is a network of "
-            "its own, and this folder may hold only one of them.",
+            f"({over}, {tested} test utterances in all; WA is accuracy, UA mean "
+            f"recall). {speakers}",
+            *([_OF_ALL_RUNS] if count > 1 else []),
             *[f"**Warning: {warning}.**" for warning in report["splits"]["warnings"]],
         ]
     )

@@ -2,10 +2,15 @@ r"""Exports a trained model as a folder that needs nothing of this project.
 
   python -m glam_jax.export runs/emodb_train_glam_speaker --out=exported
   python -m glam_jax.export exported --out=again --format=onnx --measure
+  python -m glam_jax.export runs/emodb_train_glam_everything --out=exported \
+      --held_out=runs/emodb_train_glam_speaker
 
 The folder holds model.onnx and model.stablehlo (waveforms at 16 kHz in, probabilities
 out), example.py, MODEL_CARD.md, and model.json with the weights, which `glam_jax.load`
-opens. Both graphs are compared with the model before the folder is written.
+opens. Both graphs are compared with the model before the folder is written. A model of
+all speakers (protocol everything) has no figures of its own worth telling: --held_out
+names a training of the same recipe that left speakers out, whose figures go into the
+card.
 """
 
 if __name__ == "__main__":  # before the imports that take a second
@@ -30,9 +35,12 @@ def define_flags() -> None:
     """Defines the flags of the command, where it is run."""
     flags.DEFINE_string("out", "exported", "Folder that receives the files.")
     flags.DEFINE_string("run", "0", "Number of a run, or all: the runs' mean.")
-    flags.DEFINE_list("format", ["stablehlo", "onnx"], "Which graphs to write.")
+    flags.DEFINE_list("format", ["stablehlo", "onnx"], "Which graphs to write, if any.")
     flags.DEFINE_string(
         "speech", None, "Folder of recordings to compare the answers on, not noise."
+    )
+    flags.DEFINE_string(
+        "held_out", None, "A training of the same recipe that left speakers out."
     )
     flags.DEFINE_bool(
         "measure", False, "Also time the answers, on one core, and print a table."
@@ -45,7 +53,7 @@ def check(arguments: Sequence[str], out: pathlib.Path, formats: Sequence[str]) -
         raise ValueError(
             "name one trained model: python -m glam_jax.export RUN --out=exported"
         )
-    if not formats or set(formats) - card.PACKAGES.keys():
+    if set(formats) - card.PACKAGES.keys():
         raise ValueError(
             f"--format={','.join(formats)}: there are {', '.join(card.PACKAGES)}"
         )
@@ -81,6 +89,7 @@ def export(arguments: Sequence[str]) -> None:
         FLAGS.run,
         FLAGS.format,
         paths.local(FLAGS.speech, "--speech") if FLAGS.speech else None,
+        paths.local(FLAGS.held_out, "--held_out") if FLAGS.held_out else None,
     )
     print("\n".join([*exported.sentences(told), f"All files: {out}"]), flush=True)
     if FLAGS.measure:

@@ -13,7 +13,7 @@ import jax.export
 import numpy as np
 
 from data_prep import audio, features, text
-from glam_jax import card, graphs, recognizer, results, weights
+from glam_jax import card, graphs, held_out, recognizer, results, weights
 
 _MAKERS = {
     "stablehlo": graphs.stablehlo,
@@ -32,6 +32,7 @@ def write(
     run: str,
     formats: Sequence[str],
     speech: pathlib.Path | None = None,
+    held_out_training: pathlib.Path | None = None,
 ) -> tuple[dict[str, Any], recognizer.Recognizer, dict[str, Answer]]:
     """Writes the folder.
 
@@ -41,6 +42,7 @@ def write(
       run: The number of a run, or 'all'.
       formats: Names in `card.PACKAGES`.
       speech: A folder of recordings to compare the answers on, None for noise.
+      held_out_training: See `held_out.measured`; None for a card without it.
 
     Returns:
       What model.json says of the export, the trained model, and the function that each
@@ -49,7 +51,14 @@ def write(
     Raises:
       ValueError: When the model cannot be exported, or a graph answers otherwise.
     """
-    graphs.check(weights.read(model))
+    description = weights.read(model)
+    if formats:
+        graphs.check(description)
+    file = model / results.REPORT
+    report = results.read_json(file) if file.is_file() else None
+    added: dict[str, Any] = {}
+    if held_out_training is not None:
+        added["held_out"] = held_out.measured(held_out_training, report)
     trained = recognizer.load(model, run)
     made = {kind: make(trained) for kind, make in _MAKERS.items() if kind in formats}
     answers = {kind: answer(kind, graph) for kind, graph in made.items()}
@@ -65,9 +74,7 @@ def write(
         "bytes": {kind: len(graph) for kind, graph in made.items()},
         "largest_difference": differences,
     }
-    report = model / results.REPORT
-    told = results.read_json(report) if report.is_file() else None
-    _write(out, made, trained, exported, told)
+    _write(out, made, trained, added | {"exported": exported}, report)
     return exported, trained, answers
 
 
@@ -169,10 +176,11 @@ def _write(
     out: pathlib.Path,
     made: Mapping[str, bytes],
     trained: recognizer.Recognizer,
-    exported: Mapping[str, Any],
+    added: dict[str, Any],
     report: Mapping[str, Any] | None,
 ) -> None:
-    """Writes all files, model.json last."""
+    """Writes all files, model.json, to which something is added, last."""
+    exported = added["exported"]
     out.mkdir(parents=True, exist_ok=True)
     earlier = [*(f"model.{kind}" for kind in card.PACKAGES), card.EXAMPLE, "weights_*"]
     for path in [path for name in earlier for path in out.glob(name)]:
@@ -191,7 +199,7 @@ def _write(
         run = {"trained_as": run["run"]} | run | {"run": number, "weights": name}
         run.pop("files", None)  # of the checkpoint
         runs.append(run)
-    description = trained.description | {"runs": runs, "exported": exported}
+    description = trained.description | {"runs": runs} | added
     description.pop("files", None)  # of the training
     told = card.text(description, report, sentences(exported))
     text.write_text(out / card.CARD, told)
