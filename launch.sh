@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Installs what is missing, then prepares and trains.
 #
-#   ./launch.sh                    the synthetic demo corpus, from nothing to a report
+#   ./launch.sh                    the synthetic demo corpus, from nothing to a
+#                                  report and a prediction
+#   ./launch.sh predict FILE...    the emotion of recordings, by a model of EmoDB
 #   ./launch.sh test               the tests
 #   ./launch.sh prepare ARGS       python -m data_prep.build ARGS
 #   ./launch.sh train ARGS         python -m glam_jax.main ARGS
@@ -17,7 +19,7 @@ set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")"
 venv=${VENV:-.venv}
 
-usage() { sed -n '2,16s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
+usage() { sed -n '2,18s/^# \{0,1\}//p' "${BASH_SOURCE[0]}"; }
 
 run() {
   if [[ ${DRY_RUN:-} == 1 ]]; then printf '%q ' "$@" && echo; else "$@"; fi
@@ -72,11 +74,28 @@ train_on_tpu() {
 && tar -xzf $archive -C glam_jax && cd glam_jax && ./launch.sh train$arguments"
 }
 
+# Lets the demo's model hear a recording, and says how to go on.
+predict_demo() {
+  local model=runs/demo_impro_script_glam_paper turn=Ses01F_impro01
+  printf '\nThe prediction for a recording of the demo, in which nobody speaks:\n'
+  run "$venv/bin/python" -m glam_jax.predict $model \
+    data/demo_corpus/Session1/sentences/wav/$turn/${turn}_F000.wav
+  cat <<END
+
+To go on:
+  ./launch.sh predict RECORDING            your recording, by a model of real speech (EmoDB)
+  ./launch.sh predict $model RECORDING     by the one just trained
+  ./launch.sh prepare --corpus=table --name=mine --labels=LABELS.csv
+  ./launch.sh train --config=configs/table.py:mine     a model of your recordings; README.md says more
+END
+}
+
 case ${1:-demo} in
   demo)
     install
     run "$venv/bin/python" -m data_prep.build --corpus=demo
     run "$venv/bin/python" -m glam_jax.main --config=configs/demo.py
+    predict_demo
     ;;
   install) shift; install "$@" ;;
   test) install test; shift; run exec "$venv/bin/python" -m pytest -n auto --dist worksteal "$@" ;;

@@ -1,15 +1,18 @@
 r"""Tells the emotion of recordings, by a trained model. For example:
 
+  python -m glam_jax.predict recording.wav
   python -m glam_jax.predict runs/emodb_train_glam_speaker recording.wav
   python -m glam_jax.predict MODEL recordings/ --out=predictions.csv
   python -m glam_jax.predict MODEL recording.flac --over_time --plot=pictures
   arecord -f S16_LE -r 16000 | python -m glam_jax.predict MODEL -
 
-MODEL is the folder of a training. What to listen to are sound files, folders and tables
-(.csv, .tsv) with a column `file`, and perhaps `start` and `end` in seconds. A line
-tells the emotion and the probability of each class. Files that cannot be read are
-listed at the end, and the exit status is 1. The same command goes on with an --out that
-was interrupted.
+MODEL is the folder of a training, or an exported one: the first name, where that folder
+holds model.json. Without it, it is the model that comes with this package, of which a
+line on the standard error says what it was trained on. What to listen to are sound
+files, folders and tables (.csv, .tsv) with a column `file`, and perhaps `start` and
+`end` in seconds. A line tells the emotion and the probability of each class. Files that
+cannot be read are listed at the end, and the exit status is 1. The same command goes on
+with an --out that was interrupted.
 
 '-' reads 16-bit samples, 16 kHz, mono, from the standard input, and writes a line for
 each segment as it comes; the last line is that of the whole.
@@ -32,7 +35,7 @@ import tqdm
 from absl import app, flags
 
 from data_prep import audio, features, paths, signals, text
-from glam_jax import answers, command, recordings
+from glam_jax import answers, command, recordings, results, shipped
 
 FLAGS = flags.FLAGS
 # How files begin that are no raw samples.
@@ -199,7 +202,10 @@ def _load(request: Request):
     # Not before all that takes no time: importing it takes seconds.
     from glam_jax import recognizer
 
-    return recognizer.load(request.model, request.run)
+    model = recognizer.load(request.model, request.run)
+    if request.model == shipped.FOLDER:
+        _tell(shipped.sentence(model.description))
+    return model
 
 
 def _sheet(request: Request, model) -> contextlib.AbstractContextManager:
@@ -215,36 +221,58 @@ def _tell(line: str) -> None:
     tqdm.tqdm.write(text.printable(line), file=sys.stderr)
 
 
+def model_and_sounds(named: Sequence[str]) -> tuple[pathlib.Path, Sequence[str]]:
+    """The folder of a model, and what it is to listen to.
+
+    Args:
+      named: The first one is a model if it holds one; else that of the package is it.
+
+    Raises:
+      ValueError: When a later one is a model.
+    """
+    folders = [paths.local(name, "MODEL or FILE") for name in named]
+    models = [folder for folder in folders if results.is_model(folder)]
+    if not models:
+        return shipped.FOLDER, named
+    if models != folders[:1]:
+        raise ValueError(
+            f"{models[-1]} is a trained model, and nothing to listen to; one is named, "
+            "and first: python -m glam_jax.predict MODEL recording.wav"
+        )
+    return models[0], named[1:]
+
+
 def run(named: Sequence[str]) -> None:
     """Does what the flags say.
 
     Args:
-      named: A model, and what to listen to.
+      named: A model, or none, and what to listen to.
 
     Raises:
       ValueError: When the command is not understood.
     """
-    if len(named) < (1 if FLAGS.microphone else 2):
+    model, sounds = model_and_sounds(named)
+    if not sounds and not FLAGS.microphone:
         raise ValueError(
-            "name a model, and files, folders, tables or '-': "
+            "name files, folders, tables or '-', after a model or without one: "
             "python -m glam_jax.predict MODEL recording.wav"
         )
     request = Request(
-        model=paths.local(named[0], "MODEL"),
+        model=model,
         run=FLAGS.run,
         out=paths.local(FLAGS.out, "--out") if FLAGS.out else None,
         over_time=FLAGS.over_time,
         pictures=paths.local(FLAGS.plot, "--plot") if FLAGS.plot else None,
     )
-    if FLAGS.microphone or "-" in named[1:]:
-        if len(named) > (1 if FLAGS.microphone else 2):
+    if FLAGS.microphone or "-" in sounds:
+        if len(sounds) > (0 if FLAGS.microphone else 1):
             raise ValueError("'-' and --microphone are listened to alone")
         if FLAGS.microphone:
             listen(request, "microphone", from_microphone())
         else:
             listen(request, "stdin", from_input())
     else:
-        predict(request, named[1:], FLAGS.source)
+        predict(request, sounds, FLAGS.source)
 
 
 def main(argv: list[str]) -> None:

@@ -13,7 +13,7 @@ import numpy as np
 from flax import linen as nn
 
 from data_prep import audio, features, paths
-from glam_jax import models, parallel, weights
+from glam_jax import models, parallel, shipped, weights
 from glam_jax.models import inputs
 
 # How a recording is told from those in training: what it has, and the unit.
@@ -25,13 +25,15 @@ _MARGIN = 10  # dB beyond what was heard in training
 BATCH_SIZE = 8  # segments at once: one compilation serves recordings of any length
 
 
-def load(path: str | pathlib.Path, run: int | str = 0) -> "Recognizer":
+def load(path: str | pathlib.Path | None = None, run: int | str = 0) -> "Recognizer":
     """Opens a trained model, by its weights and model.json alone.
 
     Compiled programs are kept in the user's cache folder, as in training.
 
     Args:
-      path: The folder of a training, or one made by `torch_weights.write_folder`.
+      path: The folder of a training, an exported one, or one made by
+        `torch_weights.write_folder`; None for the model that comes with the package,
+        which knows the acted German of EmoDB (its MODEL_CARD.md says how well).
       run: The number of a run, or 'all' for the mean probability of all runs.
 
     Returns:
@@ -40,7 +42,7 @@ def load(path: str | pathlib.Path, run: int | str = 0) -> "Recognizer":
     Raises:
       ValueError: When there is no such model or run; it says what to do.
     """
-    folder = paths.local(path, "the folder")
+    folder = shipped.FOLDER if path is None else paths.local(path, "the folder")
     description = weights.read(folder)
     found = {str(chosen["run"]): chosen for chosen in description["runs"]}
     if run != "all" and str(run) not in found:

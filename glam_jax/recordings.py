@@ -13,6 +13,7 @@ import numpy as np
 
 from data_prep import audio, corpora, features, paths
 from data_prep.corpora import table
+from glam_jax import results
 
 TABLES = (".csv", ".tsv")
 
@@ -59,7 +60,8 @@ def find(
             sounds, others = _below(path)
             if not sounds:
                 raise ValueError(
-                    f"{path.absolute()} holds no sound ({', '.join(corpora.SOUND)})"
+                    f"{path.absolute()} holds no sound ({', '.join(corpora.SOUND)}), "
+                    f"and no trained model ({results.MODEL})"
                 )
             if others:
                 kinds = ", ".join(f"{n} {kind}" for kind, n in others.most_common())

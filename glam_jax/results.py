@@ -62,6 +62,11 @@ class Training:
     embedding_labels: np.ndarray
 
 
+def is_model(folder: pathlib.Path) -> bool:
+    """Whether a folder holds a trained model, of a training or exported."""
+    return (folder / MODEL).is_file()
+
+
 def read(
     folder: pathlib.Path, report: dict[str, Any] | None = None, name: str = ""
 ) -> Training:

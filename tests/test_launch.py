@@ -10,6 +10,10 @@ import tomllib
 import pytest
 from packaging import requirements, utils
 
+from configs import demo as demo_config
+from data_prep.corpora import demo
+from glam_jax import main
+
 ROOT = pathlib.Path(__file__).parents[1]
 LAUNCH = ROOT / "launch.sh"
 
@@ -52,6 +56,19 @@ def test_tpu_without_a_zone_shows_the_usage():
     result = launch("tpu", "my-tpu")
     assert result.returncode == 2
     assert "./launch.sh tpu NAME ZONE -- ARGS" in result.stderr
+
+
+def test_the_demo_ends_with_a_prediction_and_with_what_comes_next(tmp_path):
+    lines = launch(VENV=str(tmp_path)).stdout.splitlines()
+    commands = [line.split() for line in lines if line.startswith(str(tmp_path))]
+    modules = [words[2] for words in commands if words[1] == "-m"][-3:]
+    assert modules == ["data_prep.build", "glam_jax.main", "glam_jax.predict"]
+    model, recording = commands[-1][3:]
+    assert model == main.default_workdir(demo_config.get_config())
+    folder, name = pathlib.PurePath(recording).parts[-2:]
+    assert name in [f"{turn.name}.wav" for turn in demo.plan_dialogue(folder, seed=0)]
+    told = [line.split()[1] for line in lines if line.startswith("  ./launch.sh ")]
+    assert told == ["predict", "predict", "prepare", "train"]
 
 
 def test_an_unknown_word_shows_the_usage():

@@ -206,14 +206,20 @@ def test_live_sound_that_is_none_is_refused(finished, data, message):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        ([], "name files, folders, tables or '-'"),
         (["nowhere.wav"], "there is no file or folder .*nowhere.wav"),
-        (["tests/data_prep"], "tests/data_prep holds no sound"),
+        (["runs/nowhere", "README.md"], "there is no file or folder .*runs/nowhere"),
+        (
+            ["tests/data_prep", "README.md"],
+            r"tests/data_prep holds no sound \(.*\), and no trained model \(model",
+        ),
         (["README.md", "--out=x.txt"], "must end with .csv or .jsonl"),
-        (["--run=3", "tests/data/emodb/wav"], "holds no trained model"),
+        (["--run=3", "tests/data/emodb/wav"], "has no finished run 3"),
+        (["-", "README.md"], "'-' and --microphone are listened to alone"),
     ],
 )
 def test_what_is_wrong_is_told_in_a_line(arguments, message):
-    finished = run_command("glam_jax.predict", "tests", *arguments)
+    finished = run_command("glam_jax.predict", *arguments)
     assert finished.returncode == 1
     (line,) = finished.stderr.splitlines()
     assert re.search(f"^error: .*{message}", line)
