@@ -1,9 +1,6 @@
 """Models: parity with the PyTorch reference, sizes, derivatives, forms of layers."""
 
 import functools
-import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -46,15 +43,29 @@ def test_evaluation_logits_are_the_references(name):
     precise = name == "aacnn"
     with jax.enable_x64(precise):
         x = golden["inputs"].astype(np.float64 if precise else np.float32)
-        logits = models.create_model(name).apply(variables, x, train=False)
+        model = models.create_model(name)
+        logits = jax.jit(functools.partial(model.apply, train=False))(variables, x)
         logits = np.asarray(logits)
     assert logits.dtype == x.dtype
     assert_close_to_largest(logits, golden["logits_eval"], 1e-4)
 
 
-@pytest.mark.parametrize("name", models.MODELS)
-def test_training_pass_is_the_references(name):
-    """Logits, loss, gradients, and BatchNorm's running statistics."""
+AS_FOR_USERS = {
+    "xla_backend_optimization_level": 3,
+    "xla_cpu_use_fusion_emitters": True,
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "compiler_options"),
+    [(name, None) for name in models.MODELS] + [("glam", AS_FOR_USERS)],
+    ids=[*models.MODELS, "glam-optimised"],
+)
+def test_training_pass_is_the_references(name, compiler_options):
+    """Logits, loss, gradients, and BatchNorm's running statistics.
+
+    With all optimisations, as users compile it, XLA fuses otherwise than in the rest.
+    """
     golden, state_dict, variables = reference(name)
     model = models.create_model(name, **NO_DROPOUT.get(name, {}))
     # On some processors the rounding of float32 puts a gradient of multiscale_mha 2e-3
@@ -75,7 +86,9 @@ def test_training_pass_is_the_references(name):
         dtype = np.float64 if precise else np.float32
         inputs = golden["inputs"].astype(dtype)
         variables = jax.tree.map(lambda leaf: np.asarray(leaf, dtype), variables)
-        function = jax.jit(jax.value_and_grad(forward, has_aux=True))
+        function = jax.jit(
+            jax.value_and_grad(forward, has_aux=True), compiler_options=compiler_options
+        )
         (loss, (logits, batch_stats)), gradients = function(variables["params"])
     assert logits.dtype == dtype
     assert_close_to_largest(logits, golden["logits_train"], 1e-4)
@@ -97,20 +110,6 @@ def test_training_pass_is_the_references(name):
         np.testing.assert_allclose(flat, head, rtol=1e-2, atol=1e-3 * norm + 1e-6)
     norms = [np.linalg.norm(ours[key]) for key in golden["running_names"]]
     np.testing.assert_allclose(norms, golden["running_norms"], rtol=1e-5)
-
-
-def test_training_pass_is_the_references_as_users_compile_it():
-    """With all optimisations, on one device: XLA fuses otherwise than in the rest."""
-    test = f"{__file__}::test_training_pass_is_the_references[glam]"
-    result = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", test],
-        env=os.environ | {"XLA_FLAGS": "", "NUM_DEVICES": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert result.returncode == 0, result.stdout
-    assert "passed" in result.stdout
 
 
 def to_torch_layout(name, state_dict, params, batch_stats):
@@ -178,9 +177,8 @@ def test_every_model_has_logits_for_every_kind_of_features(name, shape):
 
 def test_initial_values_follow_pytorch():
     model = models.create_model("glam")
-    params = model.init(jax.random.key(0), jnp.zeros((1, 26, 57)), train=False)[
-        "params"
-    ]
+    init = jax.jit(functools.partial(model.init, train=False))
+    params = init(jax.random.key(0), jnp.zeros((1, 26, 57)))["params"]
     for layer, fan_in in (
         (params["conv"], 5 * 5 * 128),
         (params["block1"]["conv3"], 3 * 3 * 16),

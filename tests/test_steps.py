@@ -15,6 +15,7 @@ from helpers import (
     speech_like,
     window,
 )
+from networks import TINY
 
 from configs import iemocap
 from glam_jax import models, parallel, steps
@@ -23,6 +24,14 @@ from glam_jax import models, parallel, steps
 @pytest.fixture
 def recipe():
     return iemocap.get_config()
+
+
+def evaluated(model_name, variables, inputs):
+    """The logits of a model."""
+    model = models.create_model(model_name)
+    return np.asarray(
+        jax.jit(functools.partial(model.apply, train=False))(variables, inputs)
+    )
 
 
 def test_twelve_steps_follow_the_reference(recipe):
@@ -44,9 +53,7 @@ def test_twelve_steps_follow_the_reference(recipe):
         total += losses[-1]
     np.testing.assert_allclose(losses, golden["losses"], rtol=0.01)
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    logits = models.create_model("glam").apply(
-        variables, golden["eval_inputs"], train=False
-    )
+    logits = evaluated("glam", variables, golden["eval_inputs"])
     error = np.abs(logits - golden["eval_logits"]).max()
     assert error < 0.01 * np.abs(golden["eval_logits"]).max()
 
@@ -104,11 +111,12 @@ def test_sixteen_segments_can_be_learned_by_heart(recipe):
     pairs = mixed(np.tile(range(16), (40, 1)))
     state = train_steps(state, pairs, window(stop=40, mixing_weights=np.ones(40)))
     variables = {"params": state.params, "batch_stats": state.batch_stats}
-    logits = models.create_model("glam").apply(variables, data.features, train=False)
+    logits = evaluated("glam", variables, data.features)
     np.testing.assert_array_equal(logits.argmax(axis=1), data.labels)
 
 
 def test_a_loss_that_is_not_finite_ends_the_loop_at_its_step(recipe):
+    recipe.model = TINY
     data = speech_like(12)
     data.features[8:] = np.nan
     train_steps, state = build(recipe, data, 1, steps.train_steps)
@@ -120,12 +128,13 @@ def test_a_loss_that_is_not_finite_ends_the_loop_at_its_step(recipe):
     assert np.isnan(state.loss_sum)
 
 
-def test_evaluation_sums_the_logits_of_each_utterance():
+def test_evaluation_sums_the_logits_of_each_utterance(recipe):
     """Segments in no order, a batch filled up, over four devices."""
     data = speech_like(100)
     data = data.replace(utterance=(np.arange(100) % 30).astype(np.int32))
-    setup = steps.create_setup(iemocap.get_config(), 4, parallel.AXIS)
-    model = models.create_model("glam")
+    recipe.model = TINY
+    setup = steps.create_setup(recipe, 4, parallel.AXIS)
+    model = models.create_model(TINY)
     variables = model.init(jax.random.key(0), data.features[:1], train=False)
     layout = parallel.Layout(tuple(jax.local_devices()[:4]), parallel.AXIS, 1)
     evaluate = layout.map(
@@ -138,7 +147,7 @@ def test_evaluation_sums_the_logits_of_each_utterance():
     parts = [segments[device::4] for device in range(4)]
     sums = evaluate(layout.put_runs([variables]), layout.share(data), layout.put(parts))
     sums = layout.fetch(sums)[0]
-    logits = np.asarray(model.apply(variables, data.features, train=False))
+    logits = evaluated(TINY, variables, data.features)
     expected = np.zeros((30, 4))
     for segment in chosen:
         expected[data.utterance[segment]] += logits[segment]
