@@ -54,6 +54,7 @@ def test_a_repeated_data_set_has_every_segment_several_times(config):
     assert len(run.split.train) == int(0.8 * len(three.ids))
 
 
+@pytest.mark.slow  # the others do not time
 def test_cases_are_timed_in_processes_of_their_own(config):
     config.runs_per_group = 1
     cases = [local.varied(config, 2, "runs=1", num_runs=1)]

@@ -212,7 +212,6 @@ def test_the_command_writes_the_folder_and_times_its_answers(exported, tmp_path)
     assert done.stdout.count("3 s clip") == done.stdout.count("of real time") == 2
 
 
-@pytest.mark.slow  # its fast siblings are those of mhcnn above
 @pytest.mark.parametrize("name", ["glam", "aacnn"])
 def test_other_models_answer_alike_in_onnx(name, speech, tmp_path):
     trained = recognizer.load(folder_of(name, tmp_path))

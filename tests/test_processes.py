@@ -56,6 +56,7 @@ def rows(folder):
     return sorted(found, key=lambda row: (row["run"], row["epoch"]))
 
 
+@pytest.mark.slow  # test_streaming.py compares within one process
 @pytest.mark.parametrize(
     ("num_runs", "mode"), [(1, "stream"), (5, "resident")], ids=["data", "runs"]
 )

@@ -34,6 +34,7 @@ def evaluated(model_name, variables, inputs):
     )
 
 
+@pytest.mark.slow  # test_models.py compares one pass
 def test_twelve_steps_follow_the_reference(recipe):
     """Losses within 1 % for six steps (golden), and here for all twelve."""
     golden = np.load(DATA / "trajectory_glam.npz")
