@@ -198,10 +198,10 @@ def test_features_of_ones_own_cannot_be_in_a_graph():
 
 
 @pytest.mark.slow  # its fast siblings are those above, without a process of its own
-def test_the_command_writes_the_folder_and_times_its_answers(exported, tmp_path):
+def test_the_command_writes_the_folder_and_times_its_answers(tmp_path):
     done = run_command(
         "glam_jax.export",
-        str(exported[0]),
+        str(folder_of("mhcnn", tmp_path)),
         f"--out={tmp_path / 'out'}",
         f"--speech={DATA / 'emodb'}",
         "--format=onnx",

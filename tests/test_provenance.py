@@ -51,7 +51,9 @@ def test_the_commit_says_whether_files_were_changed(tmp_path, monkeypatch):
     assert provenance.commit() == f"{head}-dirty"
 
 
-def test_a_continued_training_keeps_the_time_of_its_start(finished, tmp_path):
+def test_a_continued_training_keeps_the_time_of_its_start(
+    finished, tmp_path, without_figures
+):
     config = finished.config.copy_and_resolve_references()
     config.num_epochs = 1
     report = glam_jax.train_and_evaluate(config, str(tmp_path))

@@ -237,7 +237,9 @@ def trained(grid, out):
     return [file.stat().st_mtime_ns for file in files]
 
 
-def test_a_second_call_trains_only_what_was_deleted(small_grid, tmp_path, capsys):
+def test_a_second_call_trains_only_what_was_deleted(
+    small_grid, tmp_path, without_figures, capsys
+):
     grid.reproduce("fair", small_grid, small_grid, tmp_path)
     first = trained(small_grid, tmp_path)
     table = (tmp_path / "fair" / "table.md").read_text()
