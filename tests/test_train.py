@@ -400,7 +400,7 @@ def test_another_recipe_trains(config, data_dir, tmp_path):
 @pytest.mark.parametrize("field", ["model", "optimizer", "schedule", "protocol"])
 def test_a_wrong_name_is_refused_with_the_right_ones(config, tmp_path, field):
     config[field] = "none"
-    names = {"model": "glam", "optimizer": "adam, sgd", "schedule": "exp, step"}
+    names = {"model": "glam", "optimizer": "adam, adamw, sgd", "schedule": "exp, step"}
     with pytest.raises(ValueError, match=f"'none'.*{names.get(field, 'paper')}"):
         train.train_and_evaluate(config, str(tmp_path))
 
