@@ -18,5 +18,5 @@ def test_random_sounds_are_read_as_they_were_made_or_named(tmp_path):
 @pytest.mark.slow  # test_train.py and test_records.py damage one file of each kind
 def test_random_kills_and_damages_are_mended_or_named():
     script = pathlib.Path(__file__).parent / "campaign.py"
-    counts = ["--kills=2", "--damages=8", "--sounds=0"]
+    counts = ["--kills=2", "--damages=4", "--sounds=0"]
     subprocess.run([sys.executable, script, "--seed=1", *counts], check=True)

@@ -16,8 +16,8 @@ from configs import demo as demo_config
 from data_prep import features
 from data_prep.corpora import demo
 from data_prep.text import read_csv
+from glam_jax import figures, models, progress, runs, steps, train, values
 from glam_jax import input_pipeline as pipeline
-from glam_jax import models, progress, runs, steps, train, values
 from glam_jax.models import frontend, inputs
 
 VARIED = {
@@ -42,6 +42,10 @@ def waves_dir(data_dir, tmp_path_factory):
 @pytest.fixture
 def everything(waves_dir, without_figures):
     """A training with every ingredient."""
+    return with_everything(waves_dir)
+
+
+def with_everything(waves_dir):
     config = shorten(demo_config.get_config(), waves_dir)
     config.update(
         model=TINY,
@@ -59,6 +63,16 @@ def everything(waves_dir, without_figures):
     return config
 
 
+@pytest.fixture(scope="module")
+def trained(waves_dir, tmp_path_factory):
+    """The folder of such a training, and its report."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(figures, "write", lambda folder, trainings: None)
+        report = train.train_and_evaluate(with_everything(waves_dir), str(folder))
+    return folder, report
+
+
 def varied(x, **augment):
     """A copy of each segment, varied by draws of its own."""
     network = models.create_model(TINY)
@@ -73,12 +87,12 @@ def test_nothing_is_before_the_network_of_a_published_recipe():
     assert inputs.before(network, inputs.Inputs(pad_mode="constant"), None) is network
 
 
-def test_a_trained_model_carries_what_was_done_to_its_segments(everything, tmp_path):
+def test_a_trained_model_carries_what_was_done_to_its_segments(everything, trained):
     """`load` needs neither config nor data, and answers as the training did."""
-    report = train.train_and_evaluate(everything, str(tmp_path))
+    folder, report = trained
     assert report["recipe"]["augment.speed"] == 0.1
-    model = glam_jax.load(tmp_path)
-    _, told = read_csv(tmp_path / "predictions.csv")
+    model = glam_jax.load(folder)
+    _, told = read_csv(folder / "predictions.csv")
     dataset = pipeline.load(everything)
     (run,) = runs.plan(everything, dataset)
     waves = dataset.features[run.train_segments]
@@ -102,10 +116,10 @@ def test_a_trained_model_carries_what_was_done_to_its_segments(everything, tmp_p
 
 
 def test_a_training_that_was_stopped_ends_with_the_same_numbers(
-    everything, tmp_path, monkeypatch
+    everything, trained, tmp_path, monkeypatch
 ):
     """With weights, their averages and the statistics of its segments."""
-    train.train_and_evaluate(everything, str(tmp_path / "whole"))
+    whole, _ = trained
     show = progress.Progress.epoch
 
     def show_and_stop(self, group, rows):
@@ -116,15 +130,12 @@ def test_a_training_that_was_stopped_ends_with_the_same_numbers(
     with monkeypatch.context() as patch:
         patch.setattr(progress.Progress, "epoch", show_and_stop)
         with pytest.raises(train.Preempted):
-            train.train_and_evaluate(everything, str(tmp_path / "stopped"))
+            train.train_and_evaluate(everything, str(tmp_path))
     everything.input = "stream"
-    train.train_and_evaluate(everything, str(tmp_path / "stopped"))
-    assert rows(tmp_path / "stopped") == rows(tmp_path / "whole")
-    ours, theirs = (
-        (tmp_path / name / "predictions.csv").read_bytes()
-        for name in ("stopped", "whole")
-    )
-    assert ours == theirs
+    train.train_and_evaluate(everything, str(tmp_path))
+    assert rows(tmp_path) == rows(whole)
+    ours = (tmp_path / "predictions.csv").read_bytes()
+    assert ours == (whole / "predictions.csv").read_bytes()
 
 
 def test_four_devices_vary_and_average_as_one(everything):
