@@ -115,4 +115,5 @@ def choose_model(config: ml_collections.ConfigDict, options: str) -> None:
         models.row(value)
         chosen[key] = value
     config.model = chosen["model"]
-    config.update(models.row(chosen.get("recipe", config.model)).recipe)
+    recipe = models.row(chosen.get("recipe", config.model)).recipe
+    config.update_from_flattened_dict(recipe)

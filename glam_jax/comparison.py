@@ -63,8 +63,9 @@ def pairs(trainings: Sequence[Training]) -> list[dict[str, Any]]:
     Returns:
       For each pair, over 'runs' and, where they were tested on speakers that they were
       not trained on, over 'speakers', for each epoch reported and each measure: the
-      'mean' difference in points, the bounds 'low' and 'high' of its 95 % interval, and
-      'p'; None for what cannot be told.
+      'mean' difference in points, the bounds 'low' and 'high' of its 95 % interval,
+      'p', and 'p_holm', which allows for all the tests over runs, or over speakers;
+      None for what cannot be told.
     """
     compared = []
     for first, second in itertools.combinations(trainings, 2):
@@ -74,6 +75,11 @@ def pairs(trainings: Sequence[Training]) -> list[dict[str, Any]]:
         compared += [names | line for line in over_runs(first, second)]
         if held_out_speakers([first, second]):
             compared += [names | line for line in over_speakers(first, second)]
+    for over in ("runs", "speakers"):
+        tests = [pair for pair in compared if pair["over"] == over]
+        adjusted = metrics.holm([pair["p"] for pair in tests])
+        for pair, p in zip(tests, adjusted, strict=True):
+            pair["p_holm"] = p
     return compared
 
 

@@ -7,7 +7,8 @@ import json
 import pathlib
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
 
 import ml_collections
 import tabulate
@@ -17,25 +18,51 @@ from glam_jax import models, prepared, results, tables, values
 
 
 @dataclasses.dataclass(frozen=True)
+class Row:
+    """A row of a table.
+
+    Attributes:
+      name: What the table calls it.
+      model: The model, `models.FLOOR` for a row that is no network; '' for the
+        config's own.
+      recipe: The model whose recipe it has; '' for the model's own.
+      fields: What else differs in its config, by the field.
+    """
+
+    name: str
+    model: str = ""
+    recipe: str = ""
+    fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
 class Table:
     """A table as a grid of configs.
 
     Attributes:
-      models: The models of its rows; `models.FLOOR` is a row that is no network.
-      recipe: The model whose published recipe all have; '' for each its own.
-      alphas: Mixup's alphas, which are the rows of a table of one model.
-      protocols: The protocols of its parts.
-      every_part: Whether a corpus in several TFDS splits (IEMOCAP's improvised and
-        scripted speech) is trained on by each split and then all; else by the first.
+      rows: Its rows.
+      protocols: The protocols of its parts; '' for speakers held out, see
+        `prepared.hold_out_speakers`.
+      parts: Of a corpus in several TFDS splits (IEMOCAP's improvised and scripted
+        speech), what is trained on: 'each' split and then all, the 'first', or 'all'.
       runs: Runs of each training, where the config names none; 0: each fold once.
+      seeds: Of each fold, where speakers are held out.
     """
 
-    models: tuple[str, ...]
-    recipe: str = ""
-    alphas: tuple[str, ...] = ()
+    rows: tuple[Row, ...]
     protocols: tuple[str, ...] = ("paper",)
-    every_part: bool = True
+    parts: str = "each"
     runs: int = 100
+    seeds: int = 3
+
+    @property
+    def of_models(self) -> bool:
+        """Whether each row is a model, so that others can take their place."""
+        return all(row.name == row.model for row in self.rows)
+
+
+def _of_models(names: Iterable[str], recipe: str = "") -> tuple[Row, ...]:
+    return tuple(Row(name, name, recipe) for name in names)
 
 
 _PAPERS = ("apcnn", "mhcnn", "aacnn", "glam")
@@ -49,13 +76,52 @@ _ABLATIONS = (
     "glam5",
 )
 _ALPHAS = ("0", "0.3", "0.5", "0.8", "1", "2", "3")
+_WAVES = {"features": "waveform", "frontend": "mfcc"}
+_COSINE = {"schedule": "cosine", "warmup_epochs": 1}
+# What may help on speakers that were not heard, each on top of a config.
+INGREDIENTS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "cosine": _COSINE,
+    "adamw": {"optimizer": "adamw", "weight_decay": 0.01},
+    "ema": {"ema": 0.99},
+    "label smoothing": {"label_smoothing": 0.1},
+    "class weights": {"class_weights": True},
+    "no mixup": {"mixup_alpha": 0.0},
+    "normalise": {"normalise": "training"},
+    "log-mel": {"features": "logmel"},
+    "shift": {"augment.shift": True},
+    "masks": {"normalise": "training", "augment.masks": 1},
+    "speed": _WAVES | {"augment.speed": 0.1},
+    "gain": _WAVES | {"augment.gain": 6.0},
+    "noise": _WAVES | {"augment.noise": 0.5},
+}
 TABLES = {
-    "main": Table(_PAPERS),
-    "split811": Table(_PAPERS, protocols=("paper_811",)),
-    "ablation": Table(_ABLATIONS, every_part=False),
-    "alpha": Table(("glam",), alphas=_ALPHAS, every_part=False),
-    "honest": Table((*_PAPERS, models.FLOOR), protocols=("session", "speaker"), runs=0),
-    "fair": Table((*models.MODELS, models.FLOOR), recipe="glam"),
+    "main": Table(_of_models(_PAPERS)),
+    "split811": Table(_of_models(_PAPERS), ("paper_811",)),
+    "ablation": Table(_of_models(_ABLATIONS), parts="first"),
+    "alpha": Table(
+        tuple(Row(a, "glam", "", {"mixup_alpha": float(a)}) for a in _ALPHAS),
+        parts="first",
+    ),
+    "honest": Table(
+        _of_models([*_PAPERS, models.FLOOR]), ("session", "speaker"), runs=0
+    ),
+    "fair": Table(_of_models([*models.MODELS, models.FLOOR], recipe="glam")),
+    "plus": Table(
+        (
+            Row(models.FLOOR, models.FLOOR),
+            Row("glam", "glam"),
+            Row("glam, recipe of glam_plus", "glam", "glam_plus"),
+            Row("glam_plus", "glam_plus"),
+        ),
+        ("",),
+        parts="all",
+    ),
+    "ingredients": Table(
+        tuple(Row(name, fields=fields) for name, fields in INGREDIENTS.items()),
+        ("",),
+        parts="all",
+    ),
 }
 
 
@@ -105,50 +171,61 @@ def choose_models(name: str, chosen: Sequence[str]) -> Table:
     table = TABLES[name]
     if not chosen:
         return table
-    if table.alphas:
+    if not table.of_models:
         raise ValueError(f"the rows of table {name} are no models: leave --models out")
     for model in chosen:
         if model != models.FLOOR:
             models.row(model)
-    return dataclasses.replace(table, models=tuple(dict.fromkeys(chosen)))
+    rows = _of_models(dict.fromkeys(chosen), table.rows[0].recipe)
+    return dataclasses.replace(table, rows=rows)
 
 
 def cells(
     table: Table, make_config: Callable[[str], ml_collections.ConfigDict]
 ) -> list[Cell]:
-    """The trainings of a table, in the order of its parts and rows.
+    """The trainings of a table on a corpus, in the order of its parts and rows.
 
     Args:
       table: The table.
       make_config: From 'model=NAME,recipe=NAME', or '', to a config.
     """
-    recipe = f",recipe={table.recipe}" if table.recipe else ""
     made = []
     whole = make_config("")
     prepared.complete(whole)
     for protocol, part in itertools.product(
         table.protocols, _parts(table, whole.tfds_splits)
     ):
-        for model, alpha in itertools.product(table.models, table.alphas or ("",)):
-            if model == models.FLOOR:
-                config = prepared.of_functionals(make_config(""))
-            else:
-                config = make_config(f"model={model}{recipe}")
+        runs = table.runs
+        if not protocol:
+            protocol, folds = prepared.hold_out_speakers(whole)
+            runs = table.seeds * folds
+        for row in table.rows:
+            config = _config(row, make_config)
             config.protocol, config.tfds_splits = protocol, part
             if not any(config.label_sets.values()):
                 config.classes = whole.classes
-            config.num_runs = config.num_runs or table.runs
-            if alpha:
-                config.mixup_alpha = float(alpha)
-            made.append(Cell(alpha or model, config))
+            config.num_runs = config.num_runs or runs
+            made.append(Cell(row.name, config))
     return made
+
+
+def _config(
+    row: Row, make_config: Callable[[str], ml_collections.ConfigDict]
+) -> ml_collections.ConfigDict:
+    if row.model == models.FLOOR:
+        return prepared.of_functionals(make_config(""))
+    options = {"model": row.model, "recipe": row.recipe}
+    config = make_config(",".join(f"{key}={v}" for key, v in options.items() if v))
+    config.update_from_flattened_dict(row.fields)
+    return config
 
 
 def _parts(table: Table, tfds_splits: tuple[str, ...]) -> list[tuple[str, ...]]:
     each: list[tuple[str, ...]] = [(split,) for split in tfds_splits]
-    if not table.every_part:
-        return each[:1]
-    return list(dict.fromkeys([*each, tuple(tfds_splits)]))
+    whole = [tuple(tfds_splits)]
+    if table.parts == "each":
+        return list(dict.fromkeys(each + whole))
+    return whole if table.parts == "all" else each[:1]
 
 
 def shard(grid: Sequence[Cell], text: str) -> list[Cell]:

@@ -169,3 +169,18 @@ def paired_difference(
     result["ci95"] = float(_t_quantile(n) * error)
     result["p"] = float(2 * special.stdtr(n - 1, -t))
     return result
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """The p of several tests, adjusted so that all together err as one (Holm 1979).
+
+    Args:
+      p_values: That of each test; None for one that tells nothing, and stays None.
+    """
+    known = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, place) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * p))
+        adjusted[place] = largest
+    return adjusted

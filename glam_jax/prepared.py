@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 # An emotion of fewer speakers and fewer utterances is no class unless it is named.
 FEWEST_SPEAKERS, FEWEST_UTTERANCES = 2, 10
+MOST_FOLDS = 12  # of one speaker each
 
 
 def corpus_names(config: ml_collections.ConfigDict) -> list[str]:
@@ -309,3 +310,27 @@ def choose_protocol(
             "in test: the scores say little about new speakers"
         )
     print(f"protocol {config.protocol}: {why}; --config.protocol chooses another")
+
+
+def hold_out_speakers(config: ml_collections.ConfigDict) -> tuple[str, int]:
+    """How speakers are held out: a protocol, and the number of its folds.
+
+    Each speaker is a fold of protocol `speaker`, or `config.num_folds` groups of them
+    are (`speaker_folds`) where there are more than `MOST_FOLDS`.
+
+    Args:
+      config: The config.
+
+    Raises:
+      ValueError: When the data sets are not prepared, or speakers are not known.
+    """
+    told = _provenances(config)
+    if without := sum(of_corpus["without_speaker"] for of_corpus in told):
+        raise ValueError(
+            f"{config.corpus}: {without} utterances name no speaker, so none can be "
+            "held out"
+        )
+    speakers = sum(of_corpus["speakers"] for of_corpus in told)
+    if speakers <= MOST_FOLDS:
+        return "speaker", speakers
+    return "speaker_folds", config.num_folds

@@ -7,6 +7,7 @@ r"""Reproduces a table: trains every model in it over many runs, and compares th
   python -m glam_jax.reproduce fair --models=glam,my_module:MyNet --config=mine.py
   python -m glam_jax.reproduce main --list               # what is done
   python -m glam_jax.reproduce main --shard=$SLURM_ARRAY_TASK_ID/12
+  python -m glam_jax.reproduce plus --corpora=emodb,mine --seeds=1
 
 Tables:
   main      apcnn, mhcnn, aacnn and glam, each with its published recipe
@@ -15,9 +16,13 @@ Tables:
   alpha     glam with mixup alpha from 0 to 3
   honest    as main, with a session left out, then a speaker
   fair      all models with GLAM's recipe
+  plus      a linear floor, glam, glam with the recipe of glam_plus, and glam_plus
+  ingredients  a model (glam, or config's) and what may help it, one thing at a time
 
-config.num_runs is 100 where it is 0 (honest: each fold once). A corpus in several TFDS
-splits is trained on by each of them and by all (ablation, alpha: by the first).
+config.num_runs is 100 where it is 0 (honest: each fold once). In plus and ingredients
+speakers are held out, each of them or five groups of more than 12, and --seeds times
+each fold is trained. A corpus in several TFDS splits is trained on by each of them and
+by all (ablation, alpha: by the first; plus, ingredients: by all).
 
 Writes table.md, table.csv, table.tex, pairs.csv and figures to OUT/TABLE. Finished
 trainings are kept in OUT/cells, and several tables share them; a second call trains
@@ -30,6 +35,7 @@ if __name__ == "__main__":  # before the imports that take a second
 
     signals.exit_at_once()
 
+import dataclasses
 import pathlib
 import re
 from collections.abc import Callable
@@ -43,7 +49,7 @@ import configs
 from data_prep import paths
 from glam_jax import command, grid, values
 
-IEMOCAP = pathlib.Path(configs.__file__).parent / "iemocap.py"
+CONFIGS = pathlib.Path(configs.__file__).parent
 
 FLAGS = flags.FLAGS
 
@@ -57,6 +63,14 @@ def define_flags() -> None:
         "full).",
     )
     flags.DEFINE_list(
+        "corpora",
+        [],
+        "Prepared corpora, each by its own config file, or configs/table.py:NAME.",
+    )
+    flags.DEFINE_integer(
+        "seeds", 3, "Of each fold, in plus and ingredients.", lower_bound=1
+    )
+    flags.DEFINE_list(
         "models", [], "Models instead of the table's: names, or package.module:Class."
     )
     flags.DEFINE_bool("list", False, "Only shows the trainings, and what is done.")
@@ -68,21 +82,39 @@ def parse(argv: list[str]) -> list[str]:
     """Reads the flags; without --config it is the paper's."""
     program, *arguments = argv
     if not any(re.match("--?config(=|$)", argument) for argument in arguments):
-        arguments = [f"--config={IEMOCAP}:full", *arguments]
+        arguments = [f"--config={CONFIGS / 'iemocap.py'}:full", *arguments]
     return command.parse([program, *arguments])
 
 
-def config_maker(table: grid.Table) -> Callable[[str], ml_collections.ConfigDict]:
-    """A function from 'model=NAME,recipe=NAME' to the config of --config with them.
+def config_files() -> list[str]:
+    """The config file of each corpus, with its argument."""
+    if not FLAGS.corpora:
+        return [config_flags.get_config_filename(FLAGS["config"])]
+    files = {name: CONFIGS / f"{name}.py" for name in FLAGS.corpora}
+    return [
+        str(file) if file.is_file() else f"{CONFIGS / 'table.py'}:{name}"
+        for name, file in files.items()
+    ]
+
+
+def config_maker(
+    table: grid.Table, config_file: str
+) -> Callable[[str], ml_collections.ConfigDict]:
+    """A function from 'model=NAME,recipe=NAME' to a config with them.
+
+    Args:
+      table: The table.
+      config_file: The config file, with an argument after a colon.
 
     Raises:
       ValueError: When a flag sets what the table sets.
     """
-    own = ["model", "protocol", *(["mixup_alpha"] if table.alphas else [])]
+    own = {"protocol"}.union(*(row.fields for row in table.rows))
+    own |= {"model"} if any(row.model for row in table.rows) else set()
     flag = flags.FLAGS["config"]
-    file, _, argument = config_flags.get_config_filename(flag).partition(":")
+    file, _, argument = config_file.partition(":")
     overrides = config_flags.get_override_values(flag)
-    if taken := [name for name in own if name in overrides]:
+    if taken := sorted(own & overrides.keys()):
         raise ValueError(
             f"the table sets config.{taken[0]} itself; leave --config.{taken[0]} out"
         )
@@ -107,7 +139,12 @@ def reproduce(name: str) -> None:
     """Trains or lists the cells of a table, as the flags say."""
     out = paths.local(FLAGS.out, "--out")
     table = grid.choose_models(name, FLAGS.models)
-    cells = grid.cells(table, config_maker(table))
+    table = dataclasses.replace(table, seeds=FLAGS.seeds)
+    cells = [
+        cell
+        for file in config_files()
+        for cell in grid.cells(table, config_maker(table, file))
+    ]
     mine = grid.shard(cells, FLAGS.shard)
     for cell in mine:
         values.check(cell.config)

@@ -9,14 +9,14 @@ from typing import Any
 from data_prep import text
 from glam_jax import comparison, markup, metrics, paper, results
 
-LEVEL = 0.05  # of significance, of all tests of a table together (Bonferroni)
+LEVEL = 0.05  # of significance, of all tests of a part together (Holm)
 
 # The columns of table.csv and of pairs.csv.
 LONG = (
     "table corpus splits protocol row model epoch measure mean sd ci95 n paper_mean "
     "paper_sd folder"
 )
-PAIRS = "corpus splits protocol row against over n epoch measure mean low high p"
+PAIRS = "corpus splits protocol row against over n epoch measure mean low high p p_holm"
 
 
 def mean_sd(summary: dict) -> str:
@@ -155,8 +155,7 @@ def captioned_lines(
     if best:
         caption += (
             " Bold: the best WA or UA, where it differs from that of each other row, "
-            f"p < {_level(pairs, 'runs'):.2g} (corrected resampled t-test over runs; "
-            "Bonferroni)."
+            f"p < {LEVEL} (corrected resampled t-test over runs; Holm)."
         )
     lines = [result_line(table, row, best) for row in part]
     captioned = [("results", caption, _without_empty_columns(lines))]
@@ -166,8 +165,7 @@ def captioned_lines(
                 "runs",
                 "Differences on the same test utterances over n runs, ± half the 95 % "
                 "interval, and p of the corrected resampled t-test (Nadeau & Bengio "
-                "2003), which allows for runs that share data. "
-                + _bonferroni(pairs, "runs"),
+                "2003), which allows for runs that share data. " + _holm(pairs, "runs"),
                 _without_empty_columns(lines),
             )
         )
@@ -178,7 +176,7 @@ def captioned_lines(
                 "Differences over n speakers, none of whom was tested by a model that "
                 "was trained on them: mean of the speakers, its 95 % interval by "
                 f"{comparison.RESAMPLES} bootstraps of speakers, and p of the "
-                "Wilcoxon signed-rank test. " + _bonferroni(pairs, "speakers"),
+                "Wilcoxon signed-rank test. " + _holm(pairs, "speakers"),
                 _without_empty_columns(lines),
             )
         )
@@ -190,8 +188,8 @@ def clearly_best(
 ) -> set[tuple[str, str, str]]:
     """The best rows, where each other row is significantly worse.
 
-    That is by the corrected resampled t-test over runs, at a level that Bonferroni
-    divides by all tests of the part. A row that cannot be compared is not worse.
+    That is by the corrected resampled t-test over runs, with Holm's correction for all
+    tests of the part. A row that cannot be compared is not worse.
 
     Args:
       part: The trainings.
@@ -201,30 +199,24 @@ def clearly_best(
       (row, epoch, measure) of each.
     """
     found = set()
-    level = _level(pairs, "runs")
     for epoch, measure in itertools.product(("selected", "last"), comparison.MEASURES):
         best = max(part, key=lambda t: t.report["summary"][epoch][measure]["mean"])
         p_values = [
-            pair["p"]
+            pair["p_holm"]
             for pair in pairs
             if pair["over"] == "runs"
             and (pair["epoch"], pair["measure"]) == (epoch, measure)
             and best.name in (pair["row"], pair["against"])
         ]
-        clear = [p for p in p_values if p is not None and p < level]
+        clear = [p for p in p_values if p is not None and p < LEVEL]
         if len(clear) == len(part) - 1 > 0:
             found.add((best.name, epoch, measure))
     return found
 
 
-def _level(pairs: Sequence[dict[str, Any]], over: str) -> float:
-    return LEVEL / max(1, sum(pair["over"] == over for pair in pairs))
-
-
-def _bonferroni(pairs: Sequence[dict[str, Any]], over: str) -> str:
-    count = sum(pair["over"] == over for pair in pairs)
-    level = _level(pairs, over)
-    return f"There are {count} of them: Bonferroni asks for p < {level:.2g}."
+def _holm(pairs: Sequence[dict[str, Any]], over: str) -> str:
+    count = sum(pair["over"] == over and pair["p"] is not None for pair in pairs)
+    return f"Holm's correction of p allows for all {count} tests."
 
 
 def _without_empty_columns(lines: list[markup.Line]) -> list[markup.Line]:
@@ -320,7 +312,7 @@ def pair_lines(pairs: Sequence[dict[str, Any]], over: str) -> list[markup.Line]:
             line[title] += f" ± {pair['high'] - pair['mean']:.2f}"
         elif pair["low"] is not None:
             line[title] += f" [{pair['low']:+.2f}, {pair['high']:+.2f}]"
-        line[f"p ({metrics.TITLES[pair['measure']]}){late}"] = _p(pair["p"])
+        line[f"p ({metrics.TITLES[pair['measure']]}){late}"] = _p(pair["p_holm"])
     return list(lines.values())
 
 

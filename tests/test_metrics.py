@@ -102,3 +102,15 @@ def test_calibration_by_hand():
 def test_certain_predictions_are_in_the_last_bin():
     probabilities = np.array([[1.0, 0.0]])
     assert metrics.calibration_error(np.array([0]), probabilities) == 0
+
+
+def test_holm_by_hand():
+    """Three tests: 3 * 0.01, then 2 * 0.04, and the last is not below it."""
+    found = metrics.holm([0.04, None, 0.01, 0.05])
+    assert found == [
+        pytest.approx(0.08),
+        None,
+        pytest.approx(0.03),
+        pytest.approx(0.08),
+    ]
+    assert metrics.holm([0.6, 0.7]) == [1, 1] and metrics.holm([]) == []

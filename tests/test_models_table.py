@@ -182,7 +182,9 @@ def test_what_is_no_network_is_refused_in_a_sentence(name, overrides, message):
 def test_every_model_passes_the_check_and_may_be_split(name):
     found = models.check(models.create_model(name), (26, 57), 4)
     assert found.has_batch_stats and found.has_embedding and found.splittable
-    assert found.draws_random_numbers == (name in ("aacnn", "multiscale_aa"))
+    assert found.draws_random_numbers == (
+        name in ("aacnn", "multiscale_aa", "glam_plus")
+    )
 
 
 def test_the_table_imports_neither_jax_nor_flax():

@@ -1,8 +1,10 @@
 """Grids of trainings: their cells, and what a second call does."""
 
+import dataclasses
 import functools
 import pathlib
 import shutil
+import types
 
 import pytest
 from commands import run_afresh, run_command
@@ -12,7 +14,7 @@ from test_claims import held_by_another_process
 
 from configs import demo as demo_config
 from configs import emodb, iemocap
-from glam_jax import grid
+from glam_jax import grid, prepared, reproduce
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -30,7 +32,7 @@ def full(options):
         ("ablation", 7, 7),
         ("alpha", 7, 7),
         ("honest", 30, 10),
-        ("fair", 33, 11),
+        ("fair", 36, 12),
     ],
 )
 def test_a_table_has_a_training_for_each_of_its_rows(table, on_iemocap, on_emodb):
@@ -47,6 +49,47 @@ def test_iemocap_is_trained_on_by_each_of_its_parts_and_by_all():
     assert {cell.config.num_runs for cell in made} == {100}
     (honest, _) = grid.cells(grid.choose_models("honest", ["glam"]), emodb.get_config)
     assert (honest.config.num_runs, honest.config.protocol) == (0, "session")
+
+
+def test_speakers_are_held_out_where_what_helps_on_others_is_measured(data_dir):
+    """The small demo corpus has four speakers, in two sessions."""
+
+    def make_config(options):
+        config = shorten(demo_config.get_config(options), data_dir)
+        config.num_runs = 0
+        return config
+
+    table = dataclasses.replace(grid.TABLES["ingredients"], seeds=2)
+    made = {cell.row: cell.config for cell in grid.cells(table, make_config)}
+    assert made.keys() == grid.INGREDIENTS.keys()
+    assert {c.protocol for c in made.values()} == {"speaker"}
+    assert {c.num_runs for c in made.values()} == {2 * 4}
+    assert made["speed"].augment.speed == 0.1 and made["plain"].augment.speed == 0
+    # The network and the recipe of glam_plus are told apart.
+    rows = [grid.Row("a", "glam_plus"), grid.Row("b", "glam", "glam_plus")]
+    table = grid.Table(tuple(rows), ("",), parts="all")
+    network, recipe = (c.config for c in grid.cells(table, make_config))
+    assert (network.model, recipe.model) == ("glam_plus", "glam")
+    recipe.model = "glam_plus"
+    assert network == recipe
+
+
+def test_speakers_that_nobody_names_cannot_be_held_out(data_dir, monkeypatch):
+    config = shorten(demo_config.get_config(), data_dir)
+    told = {"without_speaker": 3, "speakers": 4}
+    monkeypatch.setattr(prepared, "_provenances", lambda config: [told])
+    with pytest.raises(ValueError, match="3 utterances name no speaker"):
+        prepared.hold_out_speakers(config)
+    told.update(without_speaker=0, speakers=13)
+    assert prepared.hold_out_speakers(config) == ("speaker_folds", 5)
+
+
+def test_corpora_have_their_own_configs(monkeypatch):
+    monkeypatch.setattr(
+        reproduce, "FLAGS", types.SimpleNamespace(corpora=["emodb", "mine"])
+    )
+    own, table = reproduce.config_files()
+    assert own.endswith("configs/emodb.py") and table.endswith("configs/table.py:mine")
 
 
 def test_the_configs_own_number_of_runs_counts():
