@@ -14,7 +14,7 @@ import ml_collections
 import tabulate
 
 from data_prep import claims
-from glam_jax import models, prepared, results, tables, values
+from glam_jax import ensembles, models, prepared, results, tables, values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -357,6 +357,17 @@ def train(todo: Sequence[Cell], out: pathlib.Path) -> list[str]:
     return failed
 
 
+def _with_ensembles(trainings: Sequence[results.Training]) -> list[results.Training]:
+    """The same, each followed by the mean of its seeds where folds have several."""
+    rows = []
+    for training in trainings:
+        rows.append(training)
+        is_network = training.report["model"] != models.FLOOR
+        if is_network and ensembles.seeds(training) > 1:
+            rows.append(ensembles.of_folds(training))
+    return rows
+
+
 def write(name: str, grid: Sequence[Cell], out: pathlib.Path) -> None:
     """Writes the table of what is finished, one process at a time, and prints it."""
     with claims.hold(out / name, patience=300):
@@ -366,7 +377,7 @@ def write(name: str, grid: Sequence[Cell], out: pathlib.Path) -> None:
             if is_finished(cell.folder(out))
         ]
         if finished:
-            parts = tables.in_parts(finished)
+            parts = tables.in_parts(_with_ensembles(finished))
             print("\n" + tables.write(out / name, name, parts))
             print(f"All files: {out / name}")
     if len(finished) < len(grid):

@@ -60,7 +60,8 @@ def write(
 
     for part in parts:
         names = [*_part_columns(part[0]).values()]
-        figures.write(folder / "_".join(names) if len(parts) > 1 else folder, part)
+        trained = [training for training in part if training.epochs]
+        figures.write(folder / "_".join(names) if len(parts) > 1 else folder, trained)
     return texts["table.md"]
 
 
@@ -275,8 +276,8 @@ def result_line(
         is_best = (training.name, tested, measure) in best
         return markup.Bold(shown) if is_best else shown
 
-    line = {"row": training.name, "n": str(len(report["runs"]))}
     summary = report["summary"]
+    line = {"row": training.name, "n": str(summary["last"]["wa"]["n"])}
     for measure in metrics.NAMES:
         line[metrics.TITLES[measure]] = cell("selected", measure)
     if report["selection"] != "last":

@@ -6,6 +6,8 @@ import pathlib
 import shutil
 import types
 
+import invented
+import numpy as np
 import pytest
 from commands import run_afresh, run_command
 from flax import linen as nn
@@ -14,7 +16,7 @@ from test_claims import held_by_another_process
 
 from configs import demo as demo_config
 from configs import emodb, iemocap
-from glam_jax import grid, prepared, reproduce
+from glam_jax import comparison, ensembles, grid, prepared, reproduce
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -327,3 +329,23 @@ def test_shards_write_one_table_when_they_are_done(small_grid, tmp_path, capsys)
     assert "1 of 2 trainings are not in the table" in capsys.readouterr().out
     assert f"| {SMALL} " in (tmp_path / "fair" / "table.md").read_text()
     assert grid.state(first.folder(tmp_path)) == "finished"
+
+
+def test_the_seeds_of_a_fold_are_averaged_in_a_row_of_their_own():
+    """Two folds of two seeds: the surer of two answers wins."""
+    tested, sure, unsure = ("a", "b", "c", "d"), [0.9, 0.1, 0, 0], [0.2, 0.8, 0, 0]
+    training = invented.training("glam", [1, 2, 3, 4], tested, protocol="speaker")
+    for run, fold in zip(training.report["runs"], "xyxy", strict=True):
+        run["fold"] = fold
+    training.probabilities[:] = np.repeat([sure, sure, unsure, sure], 4, axis=0)
+    assert ensembles.seeds(training) == 2
+    averaged = ensembles.of_folds(training)
+    of_x = averaged.probabilities[training.runs % 2 == 0]
+    np.testing.assert_allclose(of_x, [[0.55, 0.45, 0, 0]] * 8)
+    assert averaged.name == "glam, 2 averaged"
+    assert [run["last"]["wa"] for run in averaged.report["runs"]] == [25] * 4
+    assert averaged.report["summary"]["last"]["ua"]["n"] == 2
+    assert comparison.what_differs(training, averaged) == ""
+    for run in training.report["runs"]:
+        run["fold"] = ""
+    assert ensembles.seeds(training) == 1
