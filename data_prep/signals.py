@@ -7,6 +7,7 @@ the training saves before it stops; elsewhere there is nothing to lose, and it s
 import contextlib
 import os
 import signal
+import sys
 import threading
 from collections.abc import Callable, Iterator
 
@@ -27,12 +28,22 @@ def exit_at_once() -> None:
 
 
 def stop_at_once() -> None:
-    """From here on these signals raise `Preempted`, wherever the program is."""
+    """From here on these signals raise `Preempted`, wherever the program is.
+
+    Python ignores what is raised in some places, such as a callback of its garbage
+    collector; from there the signal is sent again, until it comes somewhere else.
+    """
 
     def stop(number, frame):
         raise Preempted
 
+    def send_again(ignored):
+        if not isinstance(ignored.exc_value, Preempted):
+            return sys.__unraisablehook__(ignored)
+        threading.Timer(0.1, os.kill, (os.getpid(), signal.SIGTERM)).start()
+
     _handle(stop)
+    sys.unraisablehook = send_again
 
 
 def ignore() -> None:

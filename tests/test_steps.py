@@ -59,11 +59,11 @@ def test_twelve_steps_follow_the_reference(recipe):
     assert error < 0.01 * np.abs(golden["eval_logits"]).max()
 
 
-@pytest.mark.parametrize("model", ["glam", "aacnn"])
+@pytest.mark.parametrize("model", ["glam", "aacnn", "glam_plus"])
 def test_four_devices_take_the_step_of_one(recipe, model):
     """Loss, gradients (in Adam's moments) and BatchNorm statistics agree to 1e-5.
 
-    With area attention, dropout too is the same; the classes weigh differently.
+    Of the last two, dropout too is the same; the classes weigh differently.
     """
     recipe.model = model
     data = speech_like(32)
