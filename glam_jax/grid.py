@@ -89,6 +89,7 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
     "no mixup": {"mixup_alpha": 0.0},
     "normalise": {"normalise": "training"},
     "log-mel": {"features": "logmel"},
+    "3 s": {"segment": 48000, "hop": 6400, "test_hop": 6400},
     "shift": {"augment.shift": True},
     "masks": {"normalise": "training", "augment.masks": 1},
     "speed": _WAVES | {"augment.speed": 0.1},

@@ -26,6 +26,7 @@ jaxtyping.install_import_hook(
         "glam_jax.models.glam",
         "glam_jax.models.baselines",
         "glam_jax.models.layers",
+        "glam_jax.models.plus",
     ],
     "beartype.beartype",
 )

@@ -70,6 +70,9 @@ _SPECTROGRAM = {
 _PLUS = {
     "features": "waveform",
     "frontend": "mfcc",
+    "segment": 48000,
+    "hop": 6400,
+    "test_hop": 6400,
     "optimizer": "adamw",
     "learning_rate": 2e-3,
     "weight_decay": 0.01,
@@ -77,6 +80,7 @@ _PLUS = {
     "warmup_epochs": 1,
     "ema": 0.99,
     "label_smoothing": 0.1,
+    "class_weights": True,
     "augment.speed": 0.1,
 }
 MODELS = {
