@@ -81,8 +81,9 @@ def export(arguments: Sequence[str]) -> None:
     check(arguments, out, FLAGS.format)
     if FLAGS.measure and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])  # one core
-    from glam_jax import exported
+    from glam_jax import exported, parallel
 
+    parallel.use_single_precision()
     told, trained, answers = exported.write(
         paths.local(arguments[0], "MODEL"),
         out,

@@ -220,9 +220,10 @@ class Recognizer:
         """
         count = len(x)
         filled = np.resize(x, (batch_size, *x.shape[1:]))
-        batch = jax.numpy.asarray(filled, self.description["dtype"])
-        # On the host before it is cut: JAX would compile for each number of rows.
-        of_runs = [jax.device_get(self._apply(v, batch)) for v in self.variables]
+        with jax.enable_x64(False):  # whatever the caller computes with
+            batch = jnp.asarray(filled, self.description["dtype"])
+            # On the host before it is cut: JAX would compile for each number of rows.
+            of_runs = [jax.device_get(self._apply(v, batch)) for v in self.variables]
         logits = np.stack([logits for logits, _ in of_runs])
         embedding = of_runs[0][1]
         return (

@@ -58,6 +58,7 @@ def train_and_evaluate(config: ml_collections.ConfigDict, workdir: str) -> dict:
         workdir_lib.claim(folder, config)
         if report := complete(folder):
             return report
+    parallel.use_single_precision()
     dataset = input_pipeline.load(config)
     all_runs = runs_lib.plan(config, dataset)
     # Not before: what is refused leaves no folder.

@@ -114,14 +114,17 @@ def inside(folder: pathlib.Path, name: str) -> pathlib.Path:
 
 
 def shapes(model: nn.Module, feature_shape: tuple[int, int]) -> dict[str, Any]:
-    """{'params', 'batch_stats'} of a network's variables, as shapes.
+    """{'params', 'batch_stats'} of a network's variables, as shapes of 32 bits.
 
     Args:
       model: The network.
       feature_shape: (frequency, time) of a segment.
     """
     segment = np.zeros((1, *feature_shape), np.float32)
-    found = jax.eval_shape(lambda: model.init(jax.random.key(0), segment, train=False))
+    with jax.enable_x64(False):
+        found = jax.eval_shape(
+            lambda: model.init(jax.random.key(0), segment, train=False)
+        )
     return {kind: found.get(kind, {}) for kind in ("params", "batch_stats")}
 
 

@@ -46,6 +46,16 @@ def test_a_recording_is_answered_as_in_the_training(finished, data_dir, run):
         )
 
 
+def test_a_caller_that_computes_with_64_bits_gets_the_same_answer(
+    finished, model, wave
+):
+    with jax.enable_x64(True):
+        again = glam_jax.load(finished.folder)
+        np.testing.assert_array_equal(
+            again.probabilities(wave), model.probabilities(wave)
+        )
+
+
 def test_all_runs_answer_with_their_mean(finished, wave):
     each = [glam_jax.load(finished.folder, run).probabilities(wave) for run in (0, 1)]
     together = glam_jax.load(finished.folder, "all").probabilities(wave)
