@@ -41,7 +41,9 @@ class Progress:
             + (f"; goes on after epoch {epochs_done}" if epochs_done else ""),
             flush=True,
         )
-        if tensorboardX is not None:
+        if tensorboardX is None:
+            return
+        try:
             self._writers = {
                 run.number: tensorboardX.SummaryWriter(
                     str(folder / "tensorboard" / f"run_{run.number:03d}"),
@@ -49,6 +51,8 @@ class Progress:
                 )
                 for run in group
             }
+        except OSError as error:  # it takes a semaphore, which needs a /dev/shm
+            print(f"no files for TensorBoard ({error}; is there a /dev/shm?)")
 
     def epoch(self, group: Sequence[runs.Run], rows: Sequence[dict]) -> None:
         """Shows a finished epoch of a group: its rows of metrics.jsonl."""

@@ -1,5 +1,7 @@
 """What a person sees while training: the time left, in words."""
 
+import dataclasses
+import multiprocessing
 import time
 
 import numpy as np
@@ -53,3 +55,24 @@ def test_a_group_shows_the_means_and_the_speed_of_all(all_runs, monkeypatch, cap
     assert "WA 55.00" in line and "means of 2 runs" in line
     assert "80 segments/s" in line
     assert "20 s left" in line  # 40 steps in 10 s; 40 and 2 * 20 to do
+
+
+def test_a_training_goes_on_where_tensorboard_cannot_write(
+    all_runs, monkeypatch, tmp_path, capsys
+):
+    pytest.importorskip("tensorboardX")
+
+    def no_semaphore(*args):
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(multiprocessing, "Queue", no_semaphore)
+    shown = progress.Progress(all_runs, num_epochs=2)
+    group = [
+        dataclasses.replace(run, split=splits.Split(*[np.arange(2)] * 3))
+        for run in all_runs
+    ]
+    shown.begin_group(group, 0, tmp_path)
+    assert "no files for TensorBoard (" in capsys.readouterr().out
+    row = ROW | {"run": 0, "segments_per_second": 32.0}
+    shown.epoch(group, [row])
+    shown.end_group()
