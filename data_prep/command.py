@@ -3,6 +3,7 @@
 import contextlib
 import io
 import sys
+import threading
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -35,6 +36,7 @@ def run(work: Callable[[], None]) -> None:
     debug = flags.FLAGS.is_parsed() and _DEBUG.value
     if not debug:  # libraries tell what they do, and each error many times
         logging.set_verbosity(logging.FATAL)
+        sys.unraisablehook = _of_main_thread(sys.unraisablehook)
     if isinstance(sys.stdout, io.TextIOWrapper):
         with contextlib.suppress(OSError):  # where it cannot be done any more
             sys.stdout.reconfigure(errors="backslashreplace")  # for a corpus's letters
@@ -47,6 +49,16 @@ def run(work: Callable[[], None]) -> None:
             raise
         refuse(_sentence(error))
     signals.ignore()
+
+
+def _of_main_thread(hook: Callable) -> Callable:
+    """`hook`, but not for the threads of libraries: the main thread is told too."""
+
+    def show(error: "sys.UnraisableHookArgs") -> None:
+        if threading.current_thread() is threading.main_thread():
+            hook(error)
+
+    return show
 
 
 def _sentence(error: Exception) -> str:
