@@ -198,9 +198,7 @@ def build() -> None:
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        command.refuse(f"arguments not understood: {' '.join(argv[1:])}")
-    command.run(build)
+    command.run_by_flags(argv, build)
 
 
 if __name__ == "__main__":

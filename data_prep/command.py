@@ -4,7 +4,7 @@ import contextlib
 import io
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NoReturn
 
 from absl import flags, logging
@@ -28,6 +28,13 @@ def parse(argv: list[str]) -> list[str]:
 def refuse(reason: str) -> NoReturn:
     """Ends the program with a reason."""
     sys.exit("error: " + "\n".join(map(text.printable, reason.split("\n"))))
+
+
+def run_by_flags(argv: Sequence[str], work: Callable[[], None]) -> None:
+    """Runs a command that has flags and no arguments; see `run`."""
+    if len(argv) > 1:
+        refuse(f"arguments not understood: {' '.join(argv[1:])}")
+    run(work)
 
 
 def run(work: Callable[[], None]) -> None:

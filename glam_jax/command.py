@@ -6,9 +6,9 @@ import re
 from absl import flags
 
 from data_prep import paths
-from data_prep.command import refuse, run
+from data_prep.command import refuse, run, run_by_flags
 
-__all__ = ["define_config", "parse", "refuse", "run", "set_up_jax"]
+__all__ = ["define_config", "parse", "refuse", "run", "run_by_flags", "set_up_jax"]
 
 _NO_CONFIGS = ("__init__", "base")  # modules of configs/
 

@@ -52,9 +52,7 @@ def default_workdir(config) -> str:
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        command.refuse(f"arguments not understood: {' '.join(argv[1:])}")
-    command.run(train)
+    command.run_by_flags(argv, train)
 
 
 def train() -> None:

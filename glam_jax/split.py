@@ -59,9 +59,7 @@ def write() -> None:
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        command.refuse(f"arguments not understood: {' '.join(argv[1:])}")
-    command.run(write)
+    command.run_by_flags(argv, write)
 
 
 if __name__ == "__main__":

@@ -134,9 +134,7 @@ def measure() -> None:
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        command.refuse(f"arguments not understood: {' '.join(argv[1:])}")
-    command.run(measure)
+    command.run_by_flags(argv, measure)
 
 
 if __name__ == "__main__":

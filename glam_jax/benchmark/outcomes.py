@@ -228,9 +228,7 @@ def compare(config: ml_collections.ConfigDict) -> None:
 
 
 def main(argv: list[str]) -> None:
-    if len(argv) > 1:
-        command.refuse(f"arguments not understood: {' '.join(argv[1:])}")
-    command.run(lambda: compare(FLAGS.config))
+    command.run_by_flags(argv, lambda: compare(FLAGS.config))
 
 
 if __name__ == "__main__":
