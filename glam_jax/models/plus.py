@@ -1,9 +1,10 @@
 """GLAM-plus: GLAM's two ideas at a fourth of its arithmetic, for any length of sound.
 
-Multi-scale convolutions see the sound at two scales; a global-aware fusion then gates
-the features of each frame by what the whole segment is like. In place of a classifier
-of positions, time is summed up by attentive statistics, so that no weight belongs to a
-place in time.
+Beside each coefficient stands what it has over its mean in the segment, which a voice,
+a room and a microphone change little. Multi-scale convolutions see both at two scales;
+a global-aware fusion then gates the features of each frame by what the whole segment is
+like. In place of a classifier of positions, time is summed up by attentive statistics,
+so that no weight belongs to a place in time.
 """
 
 import jax.numpy as jnp
@@ -15,7 +16,7 @@ from glam_jax.models.ops import linear, normalization
 
 
 class GLAMPlus(nn.Module):
-    """Line convolutions, three multi-scale blocks, frames, fusion, statistics.
+    """Two channels, line convolutions, multi-scale blocks, frames, fusion, statistics.
 
     Attributes:
       num_classes: Emotions told apart.
@@ -35,7 +36,9 @@ class GLAMPlus(nn.Module):
     ) -> Float[Array, "batch {self.num_classes}"]:
         """(batch, frequency, time) -> logits, (batch, num_classes)."""
         layers.check_shape(x, (4, 4), type(self).__name__)
-        x = jnp.asarray(x)[..., None]
+        x = jnp.asarray(x)
+        over_mean = ops.widened(x) - ops.widened(x).mean(axis=2, keepdims=True)
+        x = jnp.stack([x, over_mean.astype(x.dtype)], axis=-1)
         along_frequency = linear.Conv(8, (5, 1), name="frequency_conv")(x)
         along_time = linear.Conv(8, (1, 5), name="time_conv")(x)
         x = linear.concatenate([along_frequency, along_time])
