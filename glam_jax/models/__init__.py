@@ -79,7 +79,6 @@ _PLUS = {
     "schedule": "cosine",
     "warmup_epochs": 1,
     "ema": 0.99,
-    "label_smoothing": 0.1,
     "class_weights": True,
     "augment.speed": 0.1,
 }
