@@ -31,6 +31,12 @@ LOGMEL_N_FFT, LOGMEL_HOP, LOGMEL_N_MELS = 400, 160, 64  # 25 ms every 10 ms
 N_MFCC = 26
 MIN_MEL_POWER = 1e-10
 TOP_DB = 80.0
+# Of `mfcc_pitch`: voices repeat after the periods of 60 to 500 Hz; above 2 kHz they are
+# less periodic, and the peaks of a frame too narrow for the rows.
+N_PITCH = 13
+_PITCH_HERTZ = (60.0, 500.0)
+_PITCH_BAND = (50.0, 2000.0)
+MIN_PITCH_POWER = 1e-10
 
 # Of the kinds with frames from the first sample on: 40 ms every 10 ms.
 _FRAME, _FRAME_HOP = 640, 160
@@ -151,11 +157,12 @@ def extract(kind: str, segments: np.ndarray, pad_mode: str = "reflect") -> np.nd
       kind: A name in `KINDS`, or 'package.module:function' of one's own: it takes one
         segment, (samples,) float32, and returns (frequency, time).
       segments: (segments, samples) at 16 kHz, full scale one.
-      pad_mode: How the ends of a segment are padded for 'mfcc', 'melspectrogram'
-        and 'logmel', whose frames are centred: 'reflect' as in the paper, whose results
-        predate librosa 0.9, or 'constant' as librosa does today. The other kinds ignore
-        it: they frame like python_speech_features, from the first sample on, and fill
-        up only the last frame, with zeros; 'waveform' is (1, samples).
+      pad_mode: How the ends of a segment are padded for 'mfcc', 'mfcc_pitch',
+        'melspectrogram' and 'logmel', whose frames are centred: 'reflect' as in the
+        paper, whose results predate librosa 0.9, or 'constant' as librosa does today.
+        The other kinds ignore it: they frame like python_speech_features, from the
+        first sample on, and fill up only the last frame, with zeros; 'waveform' is
+        (1, samples).
 
     Returns:
       (segments, frequency, time) float32.
@@ -237,11 +244,34 @@ def _smile(kind: str) -> Any:
 
 def _mfcc(wave: np.ndarray, pad_mode: PadMode) -> np.ndarray:
     """(samples,) -> (26, frames) MFCC, the values of `librosa.feature.mfcc`."""
-    import scipy.fft  # takes half a second
+    return _mfcc_of(_mfcc_power(wave, pad_mode))
 
+
+def _mfcc_pitch(wave: np.ndarray, pad_mode: PadMode) -> np.ndarray:
+    """(samples,) -> (39, frames): MFCC, and after them what they lack, the pitch.
+
+    A row of pitch tells in percent how well a frame repeats after a period, the lowest
+    pitch first. It is an autocorrelation that is taken from the magnitude instead of
+    the power, which narrows its peaks (Tolonen & Karjalainen 2000).
+    """
+    power = _mfcc_power(wave, pad_mode)
+    magnitude = np.sqrt(np.maximum(power, MIN_PITCH_POWER))
+    *periodic, whole = pitch_filters(MFCC_N_FFT) @ magnitude.T
+    return np.concatenate([_mfcc_of(power), 100 * np.stack(periodic) / whole])
+
+
+def _mfcc_power(wave: np.ndarray, pad_mode: PadMode) -> np.ndarray:
+    """(samples,) -> (frames, bins) power."""
     frames = _centred_frames(wave, MFCC_N_FFT, MFCC_HOP, pad_mode)
     window = hann_window(MFCC_N_FFT).astype(np.float32)
-    decibel = 10.0 * _log_mel(_power(frames * window, MFCC_N_FFT))
+    return _power(frames * window, MFCC_N_FFT)
+
+
+def _mfcc_of(power: np.ndarray) -> np.ndarray:
+    """(frames, bins) -> (26, frames)."""
+    import scipy.fft  # takes half a second
+
+    decibel = 10.0 * _log_mel(power)
     # Against this segment's own maximum: one over many segments would differ by up
     # to 38.
     decibel = np.maximum(decibel, decibel.max() - TOP_DB)
@@ -379,6 +409,18 @@ def slaney_filters(n_fft: int, num_mels: int = N_MELS) -> "scipy.sparse.csr_arra
     return scipy.sparse.csr_array(filters)
 
 
+@functools.cache
+def pitch_filters(n_fft: int) -> "scipy.sparse.csr_array":
+    """(13 + 1, bins): a cosine of each period, the longest first; and their band."""
+    import scipy.sparse  # takes half a second
+
+    bins = np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE)
+    pitches = np.geomspace(*_PITCH_HERTZ, N_PITCH)
+    band = (bins >= _PITCH_BAND[0]) & (bins <= _PITCH_BAND[1])
+    cosines = np.cos(2 * np.pi * np.outer(1 / pitches, bins)) * band
+    return scipy.sparse.csr_array(np.concatenate([cosines, band[None]]))
+
+
 # Slaney's scale (Auditory Toolbox, 1998): linear up to 1 kHz, then logarithmic.
 _LINEAR_HERTZ, _LINEAR_MELS = 1000.0, 15.0
 _HERTZ_PER_MEL = 200 / 3
@@ -442,7 +484,12 @@ def _home() -> str:
     return "" if home == "~" else home
 
 
-_CENTRED = {"mfcc": _mfcc, "melspectrogram": _melspectrogram, "logmel": _logmel}
+_CENTRED = {
+    "mfcc": _mfcc,
+    "mfcc_pitch": _mfcc_pitch,
+    "melspectrogram": _melspectrogram,
+    "logmel": _logmel,
+}
 _UNPADDED = {
     "logfbank": _logfbank,
     "fbank": _fbank,

@@ -7,7 +7,8 @@ fast, ONNX has them, and onnxruntime takes a fourth of the time of its own DFT.
 
 import functools
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,14 @@ from jax import lax
 from data_prep import features
 
 KINDS = features.IN_JAX
+# Of a kind: samples of a frame, of the hop, and mels.
+_MFCC = features.MFCC_N_FFT, features.MFCC_HOP, features.N_MELS
+_FRAMES = {
+    "mfcc": _MFCC,
+    "mfcc_pitch": _MFCC,
+    "melspectrogram": (features.MEL_N_FFT, features.MEL_HOP, features.N_MELS),
+    "logmel": (features.LOGMEL_N_FFT, features.LOGMEL_HOP, features.LOGMEL_N_MELS),
+}
 _matmul = functools.partial(jnp.matmul, precision=lax.Precision.HIGHEST)
 
 
@@ -48,45 +57,47 @@ def extract(
     waves = jnp.asarray(waves, jnp.float32)
     if kind == "waveform":
         return waves[:, None]
+    n_fft, hop, num_mels = _FRAMES[kind]
+    power = _power(waves, n_fft, hop, pad_mode)
+    mel = _matmul(power, _filters(features.slaney_filters, n_fft, num_mels))
     if kind == "mfcc":
-        return _mfcc(waves, pad_mode)
-    if kind == "logmel":
-        frames = features.LOGMEL_N_FFT, features.LOGMEL_HOP
-        mel = _mel_power(waves, *frames, pad_mode, features.LOGMEL_N_MELS)
+        x = _mfcc(mel)
+    elif kind == "mfcc_pitch":
+        x = jnp.concatenate([_mfcc(mel), _pitch(power)], axis=2)
     else:
-        mel = _mel_power(waves, features.MEL_N_FFT, features.MEL_HOP, pad_mode)
-    return _log10(mel).swapaxes(1, 2)
+        x = _log10(mel)
+    return x.swapaxes(1, 2)
 
 
-def _mfcc(waves: jax.Array, pad_mode: str) -> jax.Array:
-    """(segments, samples) -> (segments, 26, frames)."""
-    mel = _mel_power(waves, features.MFCC_N_FFT, features.MFCC_HOP, pad_mode)
-    decibel = 10.0 * _log10(mel)  # (segments, frames, mels)
+def _pitch(power: jax.Array) -> jax.Array:
+    """(segments, frames, bins) -> (segments, frames, 13), see `features`."""
+    magnitude = jnp.sqrt(jnp.maximum(power, features.MIN_PITCH_POWER))
+    x = _matmul(magnitude, _filters(features.pitch_filters, features.MFCC_N_FFT))
+    return 100 * x[..., :-1] / x[..., -1:]
+
+
+def _mfcc(mel: jax.Array) -> jax.Array:
+    """(segments, frames, mels) power -> (segments, frames, 26)."""
+    decibel = 10.0 * _log10(mel)
     lowest = decibel.max((1, 2), keepdims=True) - features.TOP_DB
     decibel = jnp.maximum(decibel, lowest)
     # Without its mean a frame loses ten times less in the product.
     mean = decibel.mean(2, keepdims=True)
     transform, of_ones = _cosine_transform()
-    return (_matmul(decibel - mean, transform) + mean * of_ones).swapaxes(1, 2)
+    return _matmul(decibel - mean, transform) + mean * of_ones
 
 
 def _log10(power: jax.Array) -> jax.Array:
     return jnp.log10(jnp.maximum(power, features.MIN_MEL_POWER))
 
 
-def _mel_power(
-    waves: jax.Array,
-    n_fft: int,
-    hop: int,
-    pad_mode: str,
-    num_mels: int = features.N_MELS,
-) -> jax.Array:
-    """(segments, samples) -> (segments, frames, mels) power in Slaney's mel filters.
+def _power(waves: jax.Array, n_fft: int, hop: int, pad_mode: str) -> jax.Array:
+    """(segments, samples) -> (segments, frames, bins) power, bins as in `_Fourier`.
 
-    The first step of Cooley and Tukey, see `_Fourier`: a product over the rows of a
-    frame, then one over its columns for each of the first digits of a bin.
+    The first step of Cooley and Tukey: a product over the rows of a frame, then one
+    over its columns for each of the first digits of a bin.
     """
-    fourier = _fourier(n_fft, num_mels)
+    fourier = _fourier(n_fft)
     columns, firsts = len(fourier.window), len(fourier.over_columns)
     x = _frames(waves, n_fft, hop, pad_mode, columns) * fourier.window
     segments, frames = x.shape[:2]
@@ -95,8 +106,7 @@ def _mel_power(
     x = x.reshape(firsts, segments * frames, 2 * columns)  # real, then imaginary parts
     x = jnp.square(_matmul(x, fourier.over_columns))
     power = x[..., :columns] + x[..., columns:]  # (firsts, segments * frames, lasts)
-    power = power.swapaxes(0, 1).reshape(segments, frames, firsts * columns)
-    return _matmul(power, fourier.filters)
+    return power.swapaxes(0, 1).reshape(segments, frames, firsts * columns)
 
 
 def _frames(
@@ -124,7 +134,7 @@ def _frames(
 
 
 class _Fourier(NamedTuple):
-    """The constants from a frame to its mel power.
+    """The constants from a frame to its power.
 
     Sample n = columns * row + column of a frame, and bin k = first + rows * last.
 
@@ -132,21 +142,21 @@ class _Fourier(NamedTuple):
       window: (columns, rows), Hann's.
       over_rows: (rows, 2 firsts), to the real and imaginary parts.
       over_columns: (firsts, 2 columns, 2 lasts), from real and imaginary parts to such.
-      filters: (firsts * lasts, mels).
+      bins: (firsts * lasts,), of those above the half the mirrored ones are meant.
     """
 
     window: np.ndarray
     over_rows: np.ndarray
     over_columns: np.ndarray
-    filters: np.ndarray
+    bins: np.ndarray
 
 
 @functools.cache
-def _fourier(n_fft: int, num_mels: int) -> _Fourier:
+def _fourier(n_fft: int) -> _Fourier:
     """The constants, computed in float64 and kept in float32.
 
     A real frame's bin k is the conjugate of n_fft - k: `first` goes up to half the rows
-    alone, and what is found twice has its filter once.
+    alone, and what is found twice has its filters once.
     """
     rows = 32 if n_fft % 32 == 0 else 25
     columns = n_fft // rows
@@ -162,16 +172,23 @@ def _fourier(n_fft: int, num_mels: int) -> _Fourier:
         ],
         axis=1,
     )
-    found, places = np.unique(np.minimum(bins, n_fft - bins), return_index=True)
-    filters = np.zeros((bins.size, num_mels))
-    filters[places] = features.slaney_filters(n_fft, num_mels).toarray().T[found]
     constants = (
         features.hann_window(n_fft).reshape(rows, columns).T,
         np.concatenate([over_rows.real, over_rows.imag], axis=1),
         over_columns,
-        filters,
     )
-    return _Fourier(*[array.astype(np.float32) for array in constants])
+    return _Fourier(*(a.astype(np.float32) for a in constants), bins=bins.ravel())
+
+
+@functools.cache
+def _filters(make: Callable[..., Any], n_fft: int, *sizes: int) -> np.ndarray:
+    """(bins, filters) of what `make` gives as (filters, bins), at a power's places."""
+    bins = _fourier(n_fft).bins
+    found, places = np.unique(np.minimum(bins, n_fft - bins), return_index=True)
+    matrix = make(n_fft, *sizes).toarray()
+    filters = np.zeros((bins.size, len(matrix)), np.float32)
+    filters[places] = matrix.T[found]
+    return filters
 
 
 @functools.cache
