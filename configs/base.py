@@ -75,8 +75,10 @@ def get_config(options: str = "") -> ml_collections.ConfigDict:
     config.upsampling = False  # training utterances of rare classes are repeated
 
     # What is done to segments before any network (glam_jax/models/inputs.py).
-    config.frontend = ""  # of features="waveform": logmel, melspectrogram or mfcc
-    config.normalise = "none"  # or training: each coefficient, by a fold's training
+    config.frontend = ""  # of features="waveform": mfcc, mfcc_pitch, ...
+    # Each coefficient: none, or by a fold's training; or speaker: by all recordings of
+    # the same speaker, which is transductive and of features in the records alone.
+    config.normalise = "none"
     config.augment = ml_collections.ConfigDict()  # in training, each example by itself
     config.augment.shift = False  # begins anywhere, the start follows the end
     config.augment.speed = 0.0  # largest change: 0.1 is 0.9 to 1.1 (waveforms)

@@ -115,6 +115,8 @@ def _configure(
     config.hop = config.test_hop = seen["hop"]
     config.model, config.dtype = description["model"], description["dtype"]
     config.split_file = ""
+    if weights.is_transductive(description):
+        config.normalise = "speaker"
     prepared.check_corpus(config)
     found = prepared.emotions(config)
     config.protocol = description.get("protocol", PROTOCOL)
@@ -270,7 +272,7 @@ def _claim(out: pathlib.Path, asked: dict[str, Any]) -> None:
 def _test(question, description, config, dataset, tested, outputs, told) -> dict:
     """Tests all runs: what report.json holds but for who was tested."""
     folder, origin = outputs.folder, provenance.begin(dataset)
-    model = recognizer.load(question.model, "all")
+    model = recognizer.restore(question.model, "all")
     logits, embeddings = _outputs(model, dataset, tested)
     order = [description["classes"].index(name) for name in dataset.class_names]
     if len(order) < logits.shape[2]:
@@ -396,6 +398,8 @@ def _splits(
         if label not in dataset.labels[tested]
     ]
     warnings += [f"class {name} is not tested" for name in absent]
+    if weights.is_transductive(description):
+        warnings.append(results.TRANSDUCTIVE)
     return {
         "file": "",
         "file_sha256": "",

@@ -58,6 +58,27 @@ class Dataset:
         return (found + cut.start).astype(np.int32)
 
 
+class Moments:
+    """The mean and deviation of each coefficient over segments that come by and by."""
+
+    def __init__(self):
+        self._count, self._sums, self._squares = 0, np.zeros(()), np.zeros(())
+
+    def add(self, segments: np.ndarray) -> None:
+        """Counts some more, (segments, frequency, time)."""
+        x = np.asarray(segments, np.float64)
+        self._count += x.shape[0] * x.shape[2]
+        self._sums = self._sums + x.sum(axis=(0, 2))
+        self._squares = self._squares + np.square(x).sum(axis=(0, 2))
+
+    def mean_and_deviation(self) -> tuple[np.ndarray, np.ndarray]:
+        """(frequency, 1) float32 each; a deviation of 0 is told as 1."""
+        mean = self._sums / self._count
+        deviation = np.sqrt(np.maximum(self._squares / self._count - mean**2, 0))
+        deviation[deviation == 0] = 1
+        return mean[:, None].astype(np.float32), deviation[:, None].astype(np.float32)
+
+
 class Features:
     """The features of all segments, (segments, frequency, time) float32, in records.
 
@@ -70,6 +91,7 @@ class Features:
         records: Sequence[tuple[Any, int]],
         counts: np.ndarray,
         segment_shape: tuple[int, int],
+        normalised_by: Sequence[tuple[np.ndarray, np.ndarray]] = (),
     ):
         """Finds each segment in the records.
 
@@ -77,8 +99,11 @@ class Features:
           records: Where each record lies: in which source, at which place.
           counts: (records,) the number of segments in each.
           segment_shape: (frequency, time).
+          normalised_by: For each record the (frequency, 1) mean and deviation that its
+            segments are normalised by; empty for none.
         """
         self._records = records
+        self._normalised_by = normalised_by
         self._counts = counts
         self._record = np.repeat(np.arange(len(counts)), counts)
         self._first = np.cumsum(counts) - counts
@@ -99,13 +124,35 @@ class Features:
         for record, rows in zip(records, by_record, strict=True):
             source, place = self._records[record]
             in_record = source[place]["features"]
-            features[rows] = in_record[indices[rows] - self._first[record]]
+            x = in_record[indices[rows] - self._first[record]]
+            if self._normalised_by:
+                mean, deviation = self._normalised_by[record]
+                x = (x - mean) / deviation
+            features[rows] = x
         return features
+
+    def normalised(self, owners: np.ndarray, training: slice) -> "Features":
+        """The same with mean 0 and deviation 1 of each coefficient for each owner.
+
+        Args:
+          owners: (records,) str, whose each record is.
+          training: The segments that are measured.
+        """
+        moments = {owner: Moments() for owner in np.unique(owners).tolist()}
+        for record in np.unique(self._record[training]):
+            source, place = self._records[record]
+            moments[str(owners[record])].add(source[place]["features"])
+        found = {owner: of.mean_and_deviation() for owner, of in moments.items()}
+        by_record = [found[owner] for owner in owners.tolist()]
+        return Features(self._records, self._counts, self.shape[1:], by_record)
 
     def repeated(self, copies: int) -> "Features":
         """The same ones several times over, read from the same records."""
         counts = np.tile(self._counts, copies)
-        return Features([*self._records] * copies, counts, self.shape[1:])
+        normalised_by = [*self._normalised_by] * copies
+        return Features(
+            [*self._records] * copies, counts, self.shape[1:], normalised_by
+        )
 
     def read_all(self) -> np.ndarray:
         """(segments, frequency, time) of all segments."""
@@ -141,9 +188,13 @@ class Features:
 def load(config: ml_collections.ConfigDict) -> Dataset:
     """Reads the utterances whose emotion is in the protocol's label set.
 
+    With `normalise=speaker`, each coefficient has mean 0 and deviation 1 over all these
+    utterances of a speaker. Those that test are among them: results are transductive.
+
     Raises:
       ValueError: When a data set is not prepared, lacks a split, or has no utterance of
-        some class, or the two of different hops hold different utterances.
+        some class, the two of different hops hold different utterances, or speakers are
+        to be normalised by and are not known.
     """
     if commands := prepared.missing(config):
         raise ValueError(prepared.not_prepared(commands, config.data_dir))
@@ -175,12 +226,21 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
         )
     counts = np.array([[record.segments for record in cut] for cut, *_ in cuts])
     first, total = counts[0].sum(), counts.sum()
+    features = Features(
+        [(record.source, record.place) for cut, *_ in cuts for record in cut],
+        counts.ravel(),
+        feature_shape,
+    )
+    if config.normalise == "speaker":
+        if not all(text["speaker"]):
+            raise ValueError(
+                f"config.normalise=speaker: {folders} names no speaker of "
+                f"{text['id'][text['speaker'] == ''][0]}; --config.normalise=training"
+            )
+        speakers = np.tile(text["speaker"], len(cuts))
+        features = features.normalised(speakers, slice(0, first))
     return Dataset(
-        features=Features(
-            [(record.source, record.place) for cut, *_ in cuts for record in cut],
-            counts.ravel(),
-            feature_shape,
-        ),
+        features=features,
         utterance=np.repeat(
             np.tile(np.arange(len(found), dtype=np.int32), len(cuts)), counts.ravel()
         ),

@@ -83,7 +83,7 @@ def recipe(
         "class_weight": "balanced",
         "C": chosen if penalty is None else f"{penalty:g}",
         "dtype": "float64",
-    }
+    } | ({"normalise": "speaker"} if config.normalise == "speaker" else {})
 
 
 def evaluate(

@@ -165,7 +165,7 @@ def describe(program: Program) -> str:
 def fresh_state(program: Program, run: runs.Run) -> steps.TrainState:
     """A run's state before its first step, with the statistics that normalise."""
     state = program.init(run.seed)
-    if program.config.normalise == "none":
+    if program.config.normalise != "training":
         return state
     return steps.with_statistics(state, *_statistics(program, state, run))
 
@@ -177,21 +177,15 @@ def _statistics(
     model = steps.create_network(program.config, program.setup.num_classes)
     extract = jax.jit(functools.partial(model.apply, method="features"))
     segments, size = np.unique(run.train_segments), program.eval_batch_size
-    sums, squares, count = np.zeros(()), np.zeros(()), 0
+    moments = input_pipeline.Moments()
     for start in range(0, len(segments), size):
         some = segments[start : start + size]
         # The last batch is filled up, so that one compilation serves all.
         x = extract(
             steps.trained(state), program.dataset.features[np.resize(some, size)]
         )
-        x = np.asarray(x, np.float64)[: len(some)]
-        sums = sums + x.sum(axis=(0, 2))
-        squares = squares + np.square(x).sum(axis=(0, 2))
-        count += x.shape[0] * x.shape[2]
-    mean = sums / count
-    deviation = np.sqrt(np.maximum(squares / count - mean**2, 0))
-    deviation[deviation == 0] = 1  # of a coefficient that is constant
-    return mean[:, None].astype(np.float32), deviation[:, None].astype(np.float32)
+        moments.add(np.asarray(x)[: len(some)])
+    return moments.mean_and_deviation()
 
 
 def groups(program: Program, unfinished: Sequence[runs.Run]) -> list[list[runs.Run]]:

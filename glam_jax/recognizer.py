@@ -40,9 +40,26 @@ def load(path: str | pathlib.Path | None = None, run: int | str = 0) -> "Recogni
       A recognizer of the epoch that the training reports.
 
     Raises:
-      ValueError: When there is no such model or run; it says what to do.
+      ValueError: When there is no such model or run, or one that must know a speaker's
+        other recordings; it says what to do.
     """
     folder = shipped.FOLDER if path is None else paths.local(path, "the folder")
+    if weights.is_transductive(weights.read(folder)):
+        raise ValueError(
+            f"{folder} was trained with normalise=speaker: it answers for speakers all "
+            "of whose recordings are known, by python -m glam_jax.evaluate. Train with "
+            "--config.normalise=training for a model of any recording"
+        )
+    return restore(folder, run)
+
+
+def restore(folder: pathlib.Path, run: int | str) -> "Recognizer":
+    """Opens a trained model for segments that are normalised as in its training.
+
+    Args:
+      folder: The folder of a training, or another with a model.json.
+      run: The number of a run, or 'all'.
+    """
     description = weights.read(folder)
     found = {str(chosen["run"]): chosen for chosen in description["runs"]}
     if run != "all" and str(run) not in found:

@@ -23,6 +23,10 @@ SELECTIONS = {
     "validation": "best epoch on the validation utterances",
     "last": "last epoch",
 }
+TRANSDUCTIVE = (
+    "transductive: each coefficient is normalised by all recordings of its speaker, "
+    "those that test among them"
+)
 DELETE = "give another --workdir, or delete this one to train again"
 # What model.json holds the digests of, once a training is finished.
 WRITTEN = ("config.json", "splits.csv", UTTERANCES, "predictions.csv", "metrics.jsonl")
@@ -94,6 +98,7 @@ def read(
                 f"{folder} has no {file}: it was trained by an earlier version of "
                 "glam_jax, or the file was deleted. Train again, in another --workdir"
             )
+    marked = report.get("recipe", {}).get("normalise") == "speaker"
     _, predictions = text.read_csv(folder / "predictions.csv")
     header, described = text.read_csv(folder / UTTERANCES)
     embedding, embedding_labels = np.zeros((0, 0)), np.zeros(0, int)
@@ -111,7 +116,7 @@ def read(
             f"and {REPORT}: the command of the training makes both again"
         )
     return Training(
-        name=name or report["model"],
+        name=(name or report["model"]) + (" (transductive)" if marked else ""),
         folder=folder,
         report=report,
         epochs=[json.loads(line) for line in lines],

@@ -133,7 +133,7 @@ def open_folder(
     origin = provenance.begin(dataset)
     outputs.check_data(origin["data_digest"])
     parallel.wait_for_all("files are read")
-    splits_used = tell_splits(all_runs, dataset) | {
+    splits_used = tell_splits(config, all_runs, dataset) | {
         "file": config.split_file,
         "file_sha256": split_files.file_digest(config.split_file),
         "sha256": split_files.digest(split_table),
@@ -142,7 +142,9 @@ def open_folder(
 
 
 def tell_splits(
-    all_runs: list[runs_lib.Run], dataset: input_pipeline.Dataset
+    config: ml_collections.ConfigDict,
+    all_runs: list[runs_lib.Run],
+    dataset: input_pipeline.Dataset,
 ) -> dict[str, Any]:
     """Prints what is used, what is on both sides, and classes that lack a side.
 
@@ -160,6 +162,8 @@ def tell_splits(
             "utterances are tested that trained: these scores say nothing about other "
             "speech"
         )
+    if config.normalise == "speaker":
+        warnings.append(results.TRANSDUCTIVE)
     print(leakage.describe(both_sides))
     for warning in warnings:
         print(f"warning: {text.printable(warning)}")

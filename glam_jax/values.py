@@ -13,7 +13,7 @@ from glam_jax.splits import labels
 NAMES = {
     "optimizer": ("adam", "adamw", "sgd"),
     "frontend": ("", *features.IN_JAX[:-1]),
-    "normalise": ("none", "training"),
+    "normalise": ("none", "training", "speaker"),
     "schedule": ("exp", "step", "cosine"),
     "dtype": ("float32", "bfloat16"),
     "parallel": ("auto", "data", "runs"),
@@ -109,6 +109,12 @@ def _check_inputs(config: ml_collections.ConfigDict) -> None:
                 f"config.{field}={value} needs waveforms: --config.features=waveform "
                 f"instead of {config['features']}"
             )
+    if config.normalise == "speaker" and of_waves:
+        raise ValueError(
+            "config.normalise=speaker is done to features that are read from records: "
+            f"--config.features={config.frontend or 'mfcc'} --config.frontend= instead "
+            "of waveform, without augment.speed, .gain and .noise"
+        )
     if config.augment.warp and "mel" not in (config.frontend or config["features"]):
         raise ValueError(
             f"config.augment.warp={config.augment.warp} stretches a mel axis: it needs "

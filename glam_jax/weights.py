@@ -101,6 +101,15 @@ def read(folder: pathlib.Path) -> dict[str, Any]:
     return description
 
 
+def is_transductive(description: Mapping[str, Any]) -> bool:
+    """Whether a model must know all recordings of a speaker, see `input_pipeline.load`.
+
+    Args:
+      description: What model.json holds.
+    """
+    return description.get("inputs", {}).get("normalise") == "speaker"
+
+
 def inside(folder: pathlib.Path, name: str) -> pathlib.Path:
     """The path of weights that model.json names.
 

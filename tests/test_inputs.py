@@ -1,5 +1,6 @@
 """What a recipe does to segments before a network, and the weights it averages."""
 
+import dataclasses
 import os
 import signal
 
@@ -13,10 +14,10 @@ from networks import TINY
 
 import glam_jax
 from configs import demo as demo_config
-from data_prep import features
+from data_prep import features, records
 from data_prep.corpora import demo
 from data_prep.text import read_csv
-from glam_jax import figures, models, progress, runs, steps, train, values
+from glam_jax import figures, models, progress, results, runs, steps, train, values
 from glam_jax import input_pipeline as pipeline
 from glam_jax.models import frontend, inputs
 
@@ -230,7 +231,11 @@ def test_a_warp_moves_a_band_and_masks_hide_bands_and_times():
         ({"augment": {"warp": 0.1}}, "stretches a mel axis"),
         ({"augment": {"masks": -1}}, "augment.masks must be from 0 to 100"),
         ({"ema": 1.0}, "ema must be from 0 to below 1"),
-        ({"normalise": "speaker"}, "unknown config.normalise 'speaker'"),
+        ({"normalise": "corpus"}, "unknown config.normalise 'corpus'"),
+        (
+            {"normalise": "speaker", "features": "waveform", "frontend": "mfcc"},
+            "--config.features=mfcc --config.frontend= instead of waveform",
+        ),
     ],
 )
 def test_what_cannot_be_is_refused_before_training(data_dir, changes, message):
@@ -254,3 +259,55 @@ def test_the_sound_of_a_recording_is_what_is_heard(waves_dir, data_dir):
     wave, _ = soundfile.read(path)
     first = dataset.features[dataset.testing_segments(np.array([0]))[:1]]
     np.testing.assert_allclose(first[0, 0], wave[:8000], atol=1e-4)
+
+
+def test_a_speaker_is_normalised_by_all_of_the_speakers_recordings(data_dir):
+    """In both cuts, by the segments of training; each as if it were read alone."""
+    config = shorten(demo_config.get_config(), data_dir)
+    plain = pipeline.load(config)
+    config["normalise"] = "speaker"
+    dataset = pipeline.load(config)
+    speaker = dataset.groups.speaker[dataset.utterance]
+    x, seen = dataset.features.read_all(), plain.features.read_all()
+    for name in np.unique(speaker):
+        of_one = np.flatnonzero(speaker == name)
+        used = of_one[of_one < dataset.training.stop]
+        np.testing.assert_allclose(x[used].mean(axis=(0, 2)), 0, atol=1e-4)
+        np.testing.assert_allclose(x[used].std(axis=(0, 2)), 1, atol=1e-4)
+        scale = seen[used].std(axis=(0, 2))[:, None]
+        mean = seen[used].mean(axis=(0, 2))[:, None]
+        np.testing.assert_allclose(x[of_one], (seen[of_one] - mean) / scale, atol=1e-3)
+    some = np.array([5, 0, 11])
+    np.testing.assert_array_equal(dataset.features[some], x[some])
+
+
+def test_a_result_that_knew_the_tested_speakers_is_marked(
+    data_dir, tmp_path, without_figures
+):
+    """In the report and in every table; and no recording alone is answered for."""
+    config = shorten(demo_config.get_config(), data_dir)
+    config.update(model=TINY, normalise="speaker")
+    report = train.train_and_evaluate(config, str(tmp_path / "trained"))
+    assert results.TRANSDUCTIVE in report["splits"]["warnings"]
+    assert "transductive" in (tmp_path / "trained" / "report.md").read_text()
+    training = results.read(tmp_path / "trained", name="a row")
+    assert training.name == "a row (transductive)"
+    with pytest.raises(ValueError, match="speakers all of whose recordings are known"):
+        glam_jax.load(tmp_path / "trained")
+
+
+def test_speakers_must_be_known_to_be_normalised_by(data_dir, monkeypatch):
+    config = shorten(demo_config.get_config(), data_dir)
+    config["normalise"] = "speaker"
+    read = records.read
+
+    def nameless(*args):
+        found, shape = read(*args)
+        fields = [record.fields | {"speaker": b""} for record in found]
+        return [
+            dataclasses.replace(r, fields=f) for r, f in zip(found, fields, strict=True)
+        ], shape
+
+    monkeypatch.setattr(records, "read", nameless)
+    with pytest.raises(ValueError, match="names no speaker of"):
+        pipeline.load(config)

@@ -57,7 +57,8 @@ class Inputs:
         where the records hold the features.
       pad_mode: Of these features.
       normalise: 'training' for mean 0 and deviation 1 of each coefficient over the
-        training segments, 'none' for features as they are.
+        training segments, 'none' for features as they are; 'speaker' is done to all
+        segments of a speaker before, see `input_pipeline.load`.
       augment: How training segments are varied.
     """
 
