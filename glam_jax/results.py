@@ -98,7 +98,6 @@ def read(
                 f"{folder} has no {file}: it was trained by an earlier version of "
                 "glam_jax, or the file was deleted. Train again, in another --workdir"
             )
-    marked = report.get("recipe", {}).get("normalise") == "speaker"
     _, predictions = text.read_csv(folder / "predictions.csv")
     header, described = text.read_csv(folder / UTTERANCES)
     embedding, embedding_labels = np.zeros((0, 0)), np.zeros(0, int)
@@ -116,7 +115,7 @@ def read(
             f"and {REPORT}: the command of the training makes both again"
         )
     return Training(
-        name=(name or report["model"]) + (" (transductive)" if marked else ""),
+        name=_marked(name or report["model"], report),
         folder=folder,
         report=report,
         epochs=[json.loads(line) for line in lines],
@@ -222,10 +221,19 @@ def told_apart(trainings: Sequence[Training]) -> list[Training]:
     for name in (lambda t: t.name, lambda t: t.folder.name, lambda t: str(t.folder)):
         counts = collections.Counter(training.name for training in trainings)
         trainings = [
-            dataclasses.replace(t, name=name(t)) if counts[t.name] > 1 else t
+            dataclasses.replace(t, name=_marked(name(t), t.report))
+            if counts[t.name] > 1
+            else t
             for t in trainings
         ]
     return list(trainings)
+
+
+def _marked(name: str, report: dict[str, Any]) -> str:
+    """The name of a row that says whether it knew the tested speakers."""
+    marked = name.removesuffix(" (transductive)")
+    knew = report.get("recipe", {}).get("normalise") == "speaker"
+    return f"{marked} (transductive)" if knew else name
 
 
 def subject(report: dict[str, Any]) -> str:

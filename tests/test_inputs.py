@@ -292,6 +292,8 @@ def test_a_result_that_knew_the_tested_speakers_is_marked(
     assert "transductive" in (tmp_path / "trained" / "report.md").read_text()
     training = results.read(tmp_path / "trained", name="a row")
     assert training.name == "a row (transductive)"
+    for same in results.told_apart([training, training]):
+        assert same.name.count("(transductive)") == 1
     with pytest.raises(ValueError, match="speakers all of whose recordings are known"):
         glam_jax.load(tmp_path / "trained")
 
