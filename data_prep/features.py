@@ -33,7 +33,7 @@ MIN_MEL_POWER = 1e-10
 TOP_DB = 80.0
 # Of `mfcc_pitch`: voices repeat after the periods of 60 to 500 Hz; above 2 kHz they are
 # less periodic, and the peaks of a frame too narrow for the rows.
-N_PITCH = 13
+_N_PITCH = 13
 _PITCH_HERTZ = (60.0, 500.0)
 _PITCH_BAND = (50.0, 2000.0)
 MIN_PITCH_POWER = 1e-10
@@ -415,7 +415,7 @@ def pitch_filters(n_fft: int) -> "scipy.sparse.csr_array":
     import scipy.sparse  # takes half a second
 
     bins = np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE)
-    pitches = np.geomspace(*_PITCH_HERTZ, N_PITCH)
+    pitches = np.geomspace(*_PITCH_HERTZ, _N_PITCH)
     band = (bins >= _PITCH_BAND[0]) & (bins <= _PITCH_BAND[1])
     cosines = np.cos(2 * np.pi * np.outer(1 / pitches, bins)) * band
     return scipy.sparse.csr_array(np.concatenate([cosines, band[None]]))

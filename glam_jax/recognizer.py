@@ -44,13 +44,14 @@ def load(path: str | pathlib.Path | None = None, run: int | str = 0) -> "Recogni
         other recordings; it says what to do.
     """
     folder = shipped.FOLDER if path is None else paths.local(path, "the folder")
-    if weights.is_transductive(weights.read(folder)):
+    recognizer = restore(folder, run)
+    if weights.is_transductive(recognizer.description):
         raise ValueError(
             f"{folder} was trained with normalise=speaker: it answers for speakers all "
             "of whose recordings are known, by python -m glam_jax.evaluate. Train with "
             "--config.normalise=training for a model of any recording"
         )
-    return restore(folder, run)
+    return recognizer
 
 
 def restore(folder: pathlib.Path, run: int | str) -> "Recognizer":

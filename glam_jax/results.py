@@ -218,12 +218,14 @@ def is_current(report: dict[str, Any]) -> bool:
 
 def told_apart(trainings: Sequence[Training]) -> list[Training]:
     """The same trainings; those with the same name get the names of their folders."""
-    for name in (lambda t: t.name, lambda t: t.folder.name, lambda t: str(t.folder)):
+    for name in (
+        lambda t: t.name,
+        lambda t: _marked(t.folder.name, t.report),
+        lambda t: _marked(str(t.folder), t.report),
+    ):
         counts = collections.Counter(training.name for training in trainings)
         trainings = [
-            dataclasses.replace(t, name=_marked(name(t), t.report))
-            if counts[t.name] > 1
-            else t
+            dataclasses.replace(t, name=name(t)) if counts[t.name] > 1 else t
             for t in trainings
         ]
     return list(trainings)
@@ -231,9 +233,8 @@ def told_apart(trainings: Sequence[Training]) -> list[Training]:
 
 def _marked(name: str, report: dict[str, Any]) -> str:
     """The name of a row that says whether it knew the tested speakers."""
-    marked = name.removesuffix(" (transductive)")
     knew = report.get("recipe", {}).get("normalise") == "speaker"
-    return f"{marked} (transductive)" if knew else name
+    return f"{name} (transductive)" if knew else name
 
 
 def subject(report: dict[str, Any]) -> str:

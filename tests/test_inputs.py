@@ -261,13 +261,18 @@ def test_the_sound_of_a_recording_is_what_is_heard(waves_dir, data_dir):
     np.testing.assert_allclose(first[0, 0], wave[:8000], atol=1e-4)
 
 
-def test_a_speaker_is_normalised_by_all_of_the_speakers_recordings(data_dir):
+def test_a_speaker_is_normalised_by_all_of_the_speakers_recordings(data_dir, tmp_path):
     """In both cuts, by the segments of training; each as if it were read alone."""
-    config = shorten(demo_config.get_config(), data_dir)
+    corpus = demo.read(data_dir / "demo_corpus")
+    for hop in (8000, 4000):
+        prepare(corpus, "demo", tmp_path, hop=hop)
+    config = shorten(demo_config.get_config(), tmp_path)
+    config.test_hop = 4000
     plain = pipeline.load(config)
     config["normalise"] = "speaker"
     dataset = pipeline.load(config)
     speaker = dataset.groups.speaker[dataset.utterance]
+    assert dataset.testing.start == dataset.training.stop
     x, seen = dataset.features.read_all(), plain.features.read_all()
     for name in np.unique(speaker):
         of_one = np.flatnonzero(speaker == name)

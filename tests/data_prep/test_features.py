@@ -306,3 +306,18 @@ def test_features_that_are_not_finite_are_refused():
         pytest.raises(ValueError, match="features 'mfcc' gave values that are NaN"),
     ):
         features.extract("mfcc", loud)
+
+
+def test_the_pitch_of_a_voice_is_in_the_row_of_its_period():
+    """The strongest row is the one nearest to the pitch; noise has no strong one."""
+    time = np.arange(SEGMENT) / 16000
+    pitches = np.geomspace(60, 500, 13)
+    noise = np.random.default_rng(0).normal(0, 0.1, SEGMENT)
+    for row in (4, 7, 11):
+        phase = 2 * np.pi * pitches[row] * time
+        voice = 0.1 * sum(np.sin(k * phase) / k for k in range(1, 9))
+        both = np.stack([voice, noise])
+        x = features.extract("mfcc_pitch", both)
+        assert (x[0, 26:, 2:-2].argmax(axis=0) == row).all()
+        assert x[0, 26 + row, 2:-2].min() > 3 * x[1, 26:, 2:-2].max()
+        np.testing.assert_array_equal(x[:, :26], features.extract("mfcc", both))
