@@ -151,8 +151,9 @@ def _selections(selection: str) -> dict[str, str]:
 def title(report: dict) -> str:
     """One line that names the training: model, data, what was used, and how long."""
     count = len(report["runs"])
+    model = results.marked(report["model"], report)
     return (
-        f"{report['model']} on {results.subject(report)}, {count} "
+        f"{model} on {results.subject(report)}, {count} "
         f"run{'s' if count > 1 else ''} of {report['num_epochs']} epochs; "
         f"{results.utterances(report['splits']['utterances'])}"
     )

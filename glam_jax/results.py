@@ -115,7 +115,7 @@ def read(
             f"and {REPORT}: the command of the training makes both again"
         )
     return Training(
-        name=_marked(name or report["model"], report),
+        name=marked(name or report["model"], report),
         folder=folder,
         report=report,
         epochs=[json.loads(line) for line in lines],
@@ -220,8 +220,8 @@ def told_apart(trainings: Sequence[Training]) -> list[Training]:
     """The same trainings; those with the same name get the names of their folders."""
     for name in (
         lambda t: t.name,
-        lambda t: _marked(t.folder.name, t.report),
-        lambda t: _marked(str(t.folder), t.report),
+        lambda t: marked(t.folder.name, t.report),
+        lambda t: marked(str(t.folder), t.report),
     ):
         counts = collections.Counter(training.name for training in trainings)
         trainings = [
@@ -231,7 +231,7 @@ def told_apart(trainings: Sequence[Training]) -> list[Training]:
     return list(trainings)
 
 
-def _marked(name: str, report: dict[str, Any]) -> str:
+def marked(name: str, report: dict[str, Any]) -> str:
     """The name of a row that says whether it knew the tested speakers."""
     knew = report.get("recipe", {}).get("normalise") == "speaker"
     return f"{name} (transductive)" if knew else name
