@@ -68,7 +68,7 @@ def get_config(options: str = "") -> ml_collections.ConfigDict:
     config.warmup_epochs = 0  # in which the rate rises linearly
     config.weight_decay = 1e-6  # L2, added to the gradient; adamw: to the update
     config.ema = 0.0  # decay of averaged weights, which are evaluated; 0: the last ones
-    config.mixup_alpha = 0.5
+    config.mixup_alpha = 0.5  # of features, also of those that a frontend computes
     config.label_smoothing = 0.0  # share of a label that all classes have alike
     config.class_weights = False  # losses weigh by the inverse frequency of the class
     config.dtype = "float32"  # or bfloat16, of the network's inner products
@@ -76,6 +76,7 @@ def get_config(options: str = "") -> ml_collections.ConfigDict:
 
     # What is done to segments before any network (glam_jax/models/inputs.py).
     config.frontend = ""  # of features="waveform": mfcc, mfcc_pitch, ...
+    config.short = "repeat"  # fills up short utterances; or silence (waveforms)
     # Each coefficient: none, or by a fold's training; or speaker: by all recordings of
     # the same speaker, which is transductive and of features in the records alone.
     config.normalise = "none"

@@ -21,6 +21,7 @@ SAMPLE_RATE = 16000
 VERSION = 1  # raised when the values of a kind change
 _SEGMENTS_AT_ONCE = 64  # with a short hop, a block has thousands of them
 PadMode = Literal["reflect", "constant"]
+SHORT = ("repeat", "silence")  # what fills up the segment of a short recording
 
 # Of the kinds with centred frames, the ends padded: librosa's; models.frontend computes
 # them too.
@@ -33,7 +34,7 @@ MIN_MEL_POWER = 1e-10
 TOP_DB = 80.0
 # Of `mfcc_pitch`: voices repeat after the periods of 60 to 500 Hz; above 2 kHz they are
 # less periodic, and the peaks of a frame too narrow for the rows.
-_N_PITCH = 13
+N_PITCH = 13
 _PITCH_HERTZ = (60.0, 500.0)
 _PITCH_BAND = (50.0, 2000.0)
 MIN_PITCH_POWER = 1e-10
@@ -51,16 +52,19 @@ _MIN_POWER = 1e-30
 _MU = 255
 
 
-def segment(wave: np.ndarray, length: int, hop: int) -> np.ndarray:
+def segment(
+    wave: np.ndarray, length: int, hop: int, short: str = "repeat"
+) -> np.ndarray:
     """Cuts a waveform into overlapping segments (paper, section 4.1).
 
-    A waveform shorter than one segment is repeated until it fills one. A tail that
-    does not fill a segment of its own is left out, as in the reference.
+    A tail that does not fill a segment of its own is left out, as in the reference.
 
     Args:
       wave: (samples,) at 16 kHz.
       length: Samples in a segment.
       hop: Samples from one segment's start to the next one's.
+      short: How a waveform shorter than a segment fills one: 'repeat', as in the
+        reference, or 'silence', zeros after its end.
 
     Returns:
       (segments, length), at least one segment.
@@ -72,7 +76,9 @@ def segment(wave: np.ndarray, length: int, hop: int) -> np.ndarray:
         raise ValueError(f"length and hop must be positive, not {length} and {hop}")
     if len(wave) == 0:
         raise ValueError("an empty waveform has no segments")
-    if len(wave) < length:
+    if len(wave) < length and short == "silence":
+        wave = np.pad(wave, (0, length - len(wave)))
+    elif len(wave) < length:
         wave = np.resize(wave, length)
     windows = np.lib.stride_tricks.sliding_window_view(wave, length)
     return np.ascontiguousarray(windows[::hop])
@@ -85,14 +91,15 @@ class Segments:
       num_samples: How many samples came.
     """
 
-    def __init__(self, length: int, hop: int):
+    def __init__(self, length: int, hop: int, short: str = "repeat"):
         """Begins without samples.
 
         Args:
           length: Samples in a segment.
           hop: Samples from one segment's start to the next one's.
+          short: See `segment`.
         """
-        self._length, self._hop = length, hop
+        self._length, self._hop, self._short = length, hop, short
         self._rest = np.zeros(0, np.float32)
         self._skip = 0
         self.num_samples = 0
@@ -123,7 +130,7 @@ class Segments:
     def end(self) -> Iterator[np.ndarray]:
         """Yields (1, length) where all that came is shorter than a segment."""
         if self.num_samples < self._length:
-            yield segment(self._rest, self._length, self._hop)
+            yield segment(self._rest, self._length, self._hop, self._short)
 
 
 def segments_of(
@@ -415,7 +422,7 @@ def pitch_filters(n_fft: int) -> "scipy.sparse.csr_array":
     import scipy.sparse  # takes half a second
 
     bins = np.fft.rfftfreq(n_fft, 1 / SAMPLE_RATE)
-    pitches = np.geomspace(*_PITCH_HERTZ, _N_PITCH)
+    pitches = np.geomspace(*_PITCH_HERTZ, N_PITCH)
     band = (bins >= _PITCH_BAND[0]) & (bins <= _PITCH_BAND[1])
     cosines = np.cos(2 * np.pi * np.outer(1 / pitches, bins)) * band
     return scipy.sparse.csr_array(np.concatenate([cosines, band[None]]))

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from glam_jax import held_out, markup, metrics, results, tables
+from glam_jax import held_out, markup, metrics, results, tables, weights
 
 CARD, EXAMPLE = "MODEL_CARD.md", "example.py"
 PACKAGES = {  # that make a graph and compare it, by the format of the graph
@@ -33,6 +33,7 @@ for path in sys.argv[1:]:
     print(path, *told, sep="  ")
 '''
 
+_SHORT = {"repeat": "is repeated", "silence": "is followed by silence"}
 _NOT_FOR = """\
 - **No decision about a person**: hiring, schooling, policing, borders, credit,
   insurance, medicine, lie detection. In the European Union, inferring emotions at
@@ -84,10 +85,11 @@ def text(
         _figures(description.get("held_out"), report),
         "## How to use it",
         f"Mono at 16,000 Hz, full scale one, any length. It cuts segments of "
-        f"{seconds:.3g} s every {cut['hop'] / 16000:.3g} s; what is shorter is "
-        "repeated. With glam_jax: `python -m glam_jax.predict FOLDER RECORDING.wav` or "
-        "`glam_jax.load(FOLDER)`. Where model.onnx is here, `python example.py "
-        "RECORDING.wav` does without it (numpy, onnxruntime, soundfile).",
+        f"{seconds:.3g} s every {cut['hop'] / 16000:.3g} s; what is shorter "
+        f"{_SHORT[weights.short(description)]}. With glam_jax: `python -m "
+        "glam_jax.predict FOLDER RECORDING.wav` or `glam_jax.load(FOLDER)`. Where "
+        "model.onnx is here, `python example.py RECORDING.wav` does without it (numpy, "
+        "onnxruntime, soundfile).",
         *(["\n".join(f"- {sentence}" for sentence in answers)] if answers else []),
         "## What it must not be used for",
         _NOT_FOR,

@@ -114,7 +114,7 @@ def _configure(
     config.segment = seen["segment"]
     config.hop = config.test_hop = seen["hop"]
     config.model, config.dtype = description["model"], description["dtype"]
-    config.split_file = ""
+    config.split_file, config.short = "", weights.short(description)
     if weights.is_transductive(description):
         config.normalise = "speaker"
     prepared.check_corpus(config)

@@ -17,6 +17,7 @@ from jax import export, lax
 from jax.extend import core
 
 from data_prep import features
+from glam_jax import weights
 from glam_jax.models import frontend
 from glam_jax.recognizer import BATCH_SIZE, Recognizer, logits_and_embedding
 
@@ -60,6 +61,7 @@ def _probabilities(recognizer: Recognizer) -> Callable:
     """The function of waveforms, (batch, samples), to probabilities."""
     cut = recognizer.description["features"]
     length, hop = cut["segment"], cut["hop"]
+    fills_up = weights.short(recognizer.description)
     of_segments = _logits(recognizer)
     size = len(recognizer.variables), len(recognizer.class_names)
 
@@ -70,9 +72,11 @@ def _probabilities(recognizer: Recognizer) -> Callable:
 
         def add_block(block, total):
             numbers = block * BATCH_SIZE + jnp.arange(BATCH_SIZE)
-            # Modulo the length: a recording shorter than a segment is repeated.
-            places = (numbers[:, None] * hop + jnp.arange(length)) % samples
-            segments = jnp.take(waves, places, axis=1, mode="clip")
+            # Modulo the length: a recording shorter than a segment is repeated first.
+            places = numbers[:, None] * hop + jnp.arange(length)
+            segments = jnp.take(waves, places % samples, axis=1, mode="clip")
+            if fills_up == "silence":
+                segments = jnp.where(places < samples, segments, 0)
             logits = of_segments(segments.reshape(batch * BATCH_SIZE, length))
             logits = logits.reshape(batch, BATCH_SIZE, *size)
             counts = (numbers < count)[:, None, None]
@@ -128,6 +132,7 @@ def onnx_model(recognizer: Recognizer) -> "onnx.ModelProto":
             length=cut["segment"],
             hop=cut["hop"],
             block=BATCH_SIZE,
+            filled=_FILLED[weights.short(recognizer.description)],
         )
     )
     loop = next(node for node in model.graph.node if node.op_type == "Loop")
@@ -217,6 +222,13 @@ _APART = ("jit", "pjit", "custom_jvp_call", "custom_vjp_call", "custom_vmap_call
 _INNER = ("jaxpr", "call_jaxpr", "call")
 
 
+# What becomes of a short recording in the cut, which repeats it first.
+_FILLED = {
+    "repeat": "filled_up = Identity (cut)",
+    "silence": "sounds = Less (indices, num_samples)\n"
+    "      filled_up = Where (sounds, cut, silent)",
+}
+
 # What stands around the network: the cut into segments and the mean of their logits.
 _AROUND = """
 <ir_version: {ir_version}, opset_import: ["": {opset}]>
@@ -224,7 +236,7 @@ glam_jax (float[batch, samples] waveform) => (float[batch, {classes}] probabilit
 <int64 zero = {{0}}, int64 one = {{1}}, int64 block = {{{block}}},
  int64 hop = {{{hop}}}, int64 length = {{{length}}}, int64[1] second = {{1}},
  int64[2] rows = {{-1, {length}}}, int64[2] size = {{{runs}, {classes}}},
- bool always = {{1}}>
+ bool always = {{1}}, float silent = {{0}}>
 {{
   batch_size = Shape <start = 0, end = 1> (waveform)
   shape = Shape (waveform)
@@ -252,7 +264,8 @@ glam_jax (float[batch, samples] waveform) => (float[batch, {classes}] probabilit
       indices = Add (column, offsets)
       places = Mod (indices, num_samples)
       cut = Gather <axis = 1> (waveform, places)
-      segments = Reshape (cut, rows)
+      {filled}
+      segments = Reshape (filled_up, rows)
       logits = Network (segments)
       in_block = Shape (numbers)
       grouped_shape = Concat <axis = 0> (batch_size, in_block, size)

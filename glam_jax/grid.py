@@ -91,6 +91,7 @@ INGREDIENTS: dict[str, dict[str, Any]] = {
     "speaker": {"normalise": "speaker"},
     "log-mel": {"features": "logmel"},
     "pitch": {"features": "mfcc_pitch"},
+    "silence": _WAVES | {"short": "silence"},
     "3 s": {"segment": 48000, "hop": 6400, "test_hop": 6400},
     "shift": {"augment.shift": True},
     "masks": {"normalise": "training", "augment.masks": 1},

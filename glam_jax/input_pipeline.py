@@ -3,7 +3,7 @@
 import dataclasses
 import pathlib
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import ml_collections
 import numpy as np
@@ -64,10 +64,16 @@ class Moments:
     def __init__(self):
         self._count, self._sums, self._squares = 0, np.zeros(()), np.zeros(())
 
-    def add(self, segments: np.ndarray) -> None:
-        """Counts some more, (segments, frequency, time)."""
+    def add(self, segments: np.ndarray, has_silence: bool = False) -> None:
+        """Counts some more, (segments, frequency, time).
+
+        Args:
+          segments: The segments.
+          has_silence: Whether frames of zeros fill some up, which do not count.
+        """
         x = np.asarray(segments, np.float64)
-        self._count += x.shape[0] * x.shape[2]
+        counts = (x != 0).any(axis=1) if has_silence else np.ones((len(x), x.shape[2]))
+        self._count += int(counts.sum())
         self._sums = self._sums + x.sum(axis=(0, 2))
         self._squares = self._squares + np.square(x).sum(axis=(0, 2))
 
@@ -79,6 +85,38 @@ class Moments:
         return mean[:, None].astype(np.float32), deviation[:, None].astype(np.float32)
 
 
+class Source(NamedTuple):
+    """Where the features of an utterance lie, and what is done to them.
+
+    Attributes:
+      records: A source of records.
+      place: The record's place in it.
+      segments: How many it has.
+      end: Along time, where silence takes the place of what fills up the segment of a
+        short recording; None for what is there.
+      normalised_by: The (frequency, 1) mean and deviation; () for none.
+    """
+
+    records: Any
+    place: int
+    segments: int
+    end: int | None = None
+    normalised_by: tuple[np.ndarray, ...] = ()
+
+    def read(self) -> np.ndarray:
+        """(segments, frequency, time) as they are in the record."""
+        return self.records[self.place]["features"]
+
+    def prepared(self, x: np.ndarray) -> np.ndarray:
+        """Some of these segments as they are trained on."""
+        if self.end is not None:
+            x = np.where(np.arange(x.shape[2]) < self.end, x, 0)
+        if self.normalised_by:
+            mean, deviation = self.normalised_by
+            x = (x - mean) / deviation
+        return x
+
+
 class Features:
     """The features of all segments, (segments, frequency, time) float32, in records.
 
@@ -86,25 +124,15 @@ class Features:
     memory.
     """
 
-    def __init__(
-        self,
-        records: Sequence[tuple[Any, int]],
-        counts: np.ndarray,
-        segment_shape: tuple[int, int],
-        normalised_by: Sequence[tuple[np.ndarray, np.ndarray]] = (),
-    ):
+    def __init__(self, sources: Sequence[Source], segment_shape: tuple[int, int]):
         """Finds each segment in the records.
 
         Args:
-          records: Where each record lies: in which source, at which place.
-          counts: (records,) the number of segments in each.
+          sources: Of each record, in order.
           segment_shape: (frequency, time).
-          normalised_by: For each record the (frequency, 1) mean and deviation that its
-            segments are normalised by; empty for none.
         """
-        self._records = records
-        self._normalised_by = normalised_by
-        self._counts = counts
+        self._sources = sources
+        counts = np.array([source.segments for source in sources], int)
         self._record = np.repeat(np.arange(len(counts)), counts)
         self._first = np.cumsum(counts) - counts
         self.shape = (len(self._record), *segment_shape)
@@ -122,13 +150,9 @@ class Features:
             np.argsort(owners, kind="stable"), np.cumsum(np.bincount(owners))[:-1]
         )
         for record, rows in zip(records, by_record, strict=True):
-            source, place = self._records[record]
-            in_record = source[place]["features"]
-            x = in_record[indices[rows] - self._first[record]]
-            if self._normalised_by:
-                mean, deviation = self._normalised_by[record]
-                x = (x - mean) / deviation
-            features[rows] = x
+            source = self._sources[record]
+            x = source.read()[indices[rows] - self._first[record]]
+            features[rows] = source.prepared(x)
         return features
 
     def normalised(self, owners: np.ndarray, training: slice) -> "Features":
@@ -140,19 +164,17 @@ class Features:
         """
         moments = {owner: Moments() for owner in np.unique(owners).tolist()}
         for record in np.unique(self._record[training]):
-            source, place = self._records[record]
-            moments[str(owners[record])].add(source[place]["features"])
+            moments[str(owners[record])].add(self._sources[record].read())
         found = {owner: of.mean_and_deviation() for owner, of in moments.items()}
-        by_record = [found[owner] for owner in owners.tolist()]
-        return Features(self._records, self._counts, self.shape[1:], by_record)
+        sources = [
+            source._replace(normalised_by=found[owner])
+            for source, owner in zip(self._sources, owners.tolist(), strict=True)
+        ]
+        return Features(sources, self.shape[1:])
 
     def repeated(self, copies: int) -> "Features":
         """The same ones several times over, read from the same records."""
-        counts = np.tile(self._counts, copies)
-        normalised_by = [*self._normalised_by] * copies
-        return Features(
-            [*self._records] * copies, counts, self.shape[1:], normalised_by
-        )
+        return Features([*self._sources] * copies, self.shape[1:])
 
     def read_all(self) -> np.ndarray:
         """(segments, frequency, time) of all segments."""
@@ -188,7 +210,8 @@ class Features:
 def load(config: ml_collections.ConfigDict) -> Dataset:
     """Reads the utterances whose emotion is in the protocol's label set.
 
-    With `normalise=speaker`, each coefficient has mean 0 and deviation 1 over all these
+    With `short=silence`, zeros take the place of what repeats a short recording. With
+    `normalise=speaker`, each coefficient has mean 0 and deviation 1 over all these
     utterances of a speaker. Those that test are among them: results are transductive.
 
     Raises:
@@ -226,9 +249,18 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
         )
     counts = np.array([[record.segments for record in cut] for cut, *_ in cuts])
     first, total = counts[0].sum(), counts.sum()
+    has_silence = config.short == "silence"
     features = Features(
-        [(record.source, record.place) for cut, *_ in cuts for record in cut],
-        counts.ravel(),
+        [
+            Source(
+                record.source,
+                record.place,
+                record.segments,
+                record.fields["num_samples"] if has_silence else None,
+            )
+            for cut, *_ in cuts
+            for record in cut
+        ],
         feature_shape,
     )
     if config.normalise == "speaker":

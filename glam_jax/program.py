@@ -184,7 +184,7 @@ def _statistics(
         x = extract(
             steps.trained(state), program.dataset.features[np.resize(some, size)]
         )
-        moments.add(np.asarray(x)[: len(some)])
+        moments.add(np.asarray(x)[: len(some)], program.config.short == "silence")
     return moments.mean_and_deviation()
 
 

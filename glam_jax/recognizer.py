@@ -88,7 +88,7 @@ class Recognizer:
 
     What is no sound (silent, NaN, empty) raises `data_prep.audio.AudioError`, a
     ValueError, with the words of the preparation. Another rate or several channels are
-    converted. What is shorter than a segment is repeated until it fills one.
+    converted. What is shorter than a segment is filled up as in training.
 
     Attributes:
       class_names: The emotions, in the order of all probabilities.
@@ -295,7 +295,8 @@ class Stream:
         """
         cut = recognizer.description["features"]
         self._recognizer, self._sound = recognizer, sound
-        self._segments = features.Segments(cut["segment"], cut["hop"])
+        short = weights.short(recognizer.description)
+        self._segments = features.Segments(cut["segment"], cut["hop"], short)
         self._waiting = np.zeros((0, cut["segment"]), np.float32)
         self._batch_size = batch_size
         self._logits: list[np.ndarray] = []

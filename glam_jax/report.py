@@ -36,7 +36,7 @@ RECIPE = (
     "dtype",
 )
 # Those that are told where they are in use.
-_OPTIONAL = ("ema", "label_smoothing", "frontend", "normalise")
+_OPTIONAL = ("ema", "label_smoothing", "frontend", "short", "normalise")
 
 
 def write(

@@ -283,22 +283,29 @@ def train_step(
     config, axis = setup.config, setup.axis
     weight = window.mixing_weights[state.step - window.epoch_start]
     features, labels = data.features[pairs], data.labels[pairs]
-    x = weight * features[0] + (1 - weight) * features[1]
-    x = x.astype(config.dtype)
+    if inputs.mixes_features(setup.model):
+        x, *partner = features.astype(config.dtype)
+        mixing = {"partner": partner[0], "weight": weight} if config.mixup_alpha else {}
+    else:
+        x = weight * features[0] + (1 - weight) * features[1]
+        x, mixing = x.astype(config.dtype), {}
 
     def loss_fn(params):
         logits, updates = setup.model.apply(
             {"params": params, "batch_stats": state.batch_stats},
             x,
             train=True,
+            **mixing,
             mutable=["batch_stats"],
             rngs={"dropout": dropout_key(window.seed, state.step)},
         )
-        logits = logits.astype(jnp.float32)
         told = window.class_weights, axis, config.label_smoothing
-        loss = weight * cross_entropy(logits, labels[0], *told)
-        loss += (1 - weight) * cross_entropy(logits, labels[1], *told)
-        return loss, updates.get("batch_stats", {})
+        losses = []
+        for reading in logits.reshape(-1, *logits.shape[-2:]).astype(jnp.float32):
+            loss = weight * cross_entropy(reading, labels[0], *told)
+            loss += (1 - weight) * cross_entropy(reading, labels[1], *told)
+            losses.append(loss)
+        return sum(losses) / len(losses), updates.get("batch_stats", {})
 
     (loss, batch_stats), gradients = jax.value_and_grad(loss_fn, has_aux=True)(
         state.params

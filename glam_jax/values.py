@@ -13,6 +13,7 @@ from glam_jax.splits import labels
 NAMES = {
     "optimizer": ("adam", "adamw", "sgd"),
     "frontend": ("", *features.IN_JAX[:-1]),
+    "short": features.SHORT,
     "normalise": ("none", "training", "speaker"),
     "schedule": ("exp", "step", "cosine"),
     "dtype": ("float32", "bfloat16"),
@@ -102,9 +103,10 @@ def check(config: ml_collections.ConfigDict) -> None:
 def _check_inputs(config: ml_collections.ConfigDict) -> None:
     """Raises ValueError for what cannot be done to the features that are read."""
     of_waves = config["features"] == "waveform"
-    for field in ("frontend", "augment.speed", "augment.gain", "augment.noise"):
+    needs = ("frontend", "augment.speed", "augment.gain", "augment.noise", "short")
+    for field in needs:
         value = operator.attrgetter(field)(config)
-        if value and not of_waves:
+        if value and value != "repeat" and not of_waves:
             raise ValueError(
                 f"config.{field}={value} needs waveforms: --config.features=waveform "
                 f"instead of {config['features']}"

@@ -110,6 +110,15 @@ def is_transductive(description: Mapping[str, Any]) -> bool:
     return description.get("inputs", {}).get("normalise") == "speaker"
 
 
+def short(description: Mapping[str, Any]) -> str:
+    """What fills up the segment of a short recording, see `features.segment`.
+
+    Args:
+      description: What model.json holds.
+    """
+    return description.get("inputs", {}).get("short", "repeat")
+
+
 def inside(folder: pathlib.Path, name: str) -> pathlib.Path:
     """The path of weights that model.json names.
 

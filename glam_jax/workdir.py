@@ -291,7 +291,10 @@ class Workdir:
             config.dtype,
             dataclasses.replace(prepared.cuts(config)[-1][0], corpus=config.corpus),
             dataset.features.shape[1:],
-            {name: config[name] for name in ("frontend", "pad_mode", "normalise")},
+            {
+                name: config[name]
+                for name in ("frontend", "pad_mode", "short", "normalise")
+            },
         )
         self.keep_utterances(dataset)
         self._write_model()

@@ -104,9 +104,9 @@ def describe(folder, config, ids, labels, speakers):
     """Claims a folder for a training on some utterances, and describes it there."""
     workdir.claim(folder, config)
     count, names = len(ids), tuple(labels_lib.label_set(config))
-    features = [(None, 0)] * count, np.ones(count, int), (26, 57)
+    sources = [input_pipeline.Source(None, 0, 1)] * count
     dataset = input_pipeline.Dataset(
-        features=input_pipeline.Features(*features),
+        features=input_pipeline.Features(sources, (26, 57)),
         utterance=np.arange(count, dtype=np.int32),
         training=slice(0, count),
         testing=slice(0, count),

@@ -14,7 +14,9 @@ from commands import run_command
 from helpers import DATA, reference
 
 import glam_jax
-from glam_jax import graphs, recognizer, torch_weights, weights
+from data_prep import records
+from glam_jax import graphs, models, recognizer, torch_weights, weights
+from glam_jax.models import inputs
 
 pytestmark = [
     pytest.mark.skipif(
@@ -220,3 +222,32 @@ def test_other_models_answer_alike_in_onnx(name, speech, tmp_path):
     expected = trained.probabilities(speech[1])
     np.testing.assert_allclose(answers[0], expected, atol=1e-4)
     assert weights.read(tmp_path / name)["model"] == name
+
+
+def glam_plus(short):
+    """A recognizer of sound with weights that nobody trained."""
+    done = {"frontend": "mfcc_pitch", "pad_mode": "reflect", "short": short}
+    model = models.create_model("glam_plus", len(CLASSES), inputs.Inputs.of(done))
+    variables = model.init(jax.random.key(0), np.ones((1, 1, 32000)), train=False)
+    data_set = records.DataSet("demo", "waveform", segment=32000, hop=16000)
+    shape = (1, 32000)
+    told = weights.describe("glam_plus", CLASSES, "float32", data_set, shape, done)
+    return recognizer.Recognizer(model, [variables], told)
+
+
+def test_a_short_recording_is_filled_up_alike_in_every_graph(speech):
+    short, *longer = speech
+    trained = glam_plus("silence")
+    session = onnx_session(graphs.onnx_model(trained).SerializeToString())
+    compiled = jax.export.deserialize(bytearray(graphs.stablehlo(trained)))
+    for wave in (short, *longer):
+        expected = trained.probabilities(wave)
+        (answers,) = session.run(None, {"waveform": wave[None]})
+        np.testing.assert_allclose(answers[0], expected, atol=1e-4)
+        (answer,) = compiled.call(wave[None])
+        np.testing.assert_allclose(answer, expected, atol=1e-4)
+    repeated = glam_plus("repeat")
+    repeated.variables = trained.variables
+    assert (
+        abs(repeated.probabilities(short) - trained.probabilities(short)).max() > 0.01
+    )

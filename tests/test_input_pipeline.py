@@ -155,8 +155,11 @@ def test_only_the_records_of_these_segments_are_read_and_each_once():
         {"features": np.full((count, 2, 2), 10.0 * k) + np.arange(count)[:, None, None]}
         for k, count in enumerate(counts)
     )
-    records = [(source, place) for place in (2, 0, 1)]  # sorted by id, say
-    features = input_pipeline.Features(records, counts[[2, 0, 1]], (2, 2))
+    sources = [
+        input_pipeline.Source(source, place, counts[place])
+        for place in (2, 0, 1)  # sorted by id, say
+    ]
+    features = input_pipeline.Features(sources, (2, 2))
     read = features[np.array([3, 4, 1, 6])]
     np.testing.assert_array_equal(read[:, 0, 0], [23, 0, 21, 2])
     assert sorted(source.reads) == [0, 2]

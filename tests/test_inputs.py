@@ -155,6 +155,35 @@ def test_four_devices_vary_and_average_as_one(everything):
     assert_trees_close(four.opt_state, one.opt_state, 1e-5)
 
 
+def test_mixup_is_of_features_whoever_computes_them(data_dir):
+    """A step on waveforms is that on their features, which records may hold."""
+    random = np.random.default_rng(0)
+    waves = random.normal(0, 0.1, (16, 1, 8000)).astype(np.float32)
+    config = shorten(demo_config.get_config(), data_dir)
+    config.update(model=TINY, features="waveform", frontend="mfcc")
+    pairs, weights = mixed(random.permutation(16)), window(mixing_weights=(0.3,))
+    owners = np.arange(16), np.arange(16) % 4
+    step, state = build(config, steps.Data(waves, *owners), 1)
+    ours = step(state, pairs, weights)
+    config["frontend"] = ""
+    images = features.extract("mfcc", waves[:, 0])
+    step, state = build(config, steps.Data(images, *owners), 1)
+    theirs = step(state, pairs, weights)
+    np.testing.assert_allclose(ours.loss_sum, theirs.loss_sum, rtol=1e-5)
+    assert_trees_close(ours.batch_stats, theirs.batch_stats, 1e-4)
+
+
+def test_what_one_of_two_mixed_segments_lacks_is_that_of_the_heavier():
+    long = jnp.arange(1.0, 13).reshape(1, 2, 6)
+    short = jnp.where(jnp.arange(6) < 4, -long, 0)
+    for weight, sounds in ((0.75, 6), (0.25, 4)):
+        seen = np.asarray(inputs._mixed(long, short, weight))
+        share = 2 * weight - 1
+        np.testing.assert_allclose(seen[..., :4], share * long[..., :4])
+        np.testing.assert_array_equal(seen[0, 0] != 0, np.arange(6) < sounds)
+        np.testing.assert_array_equal(seen[..., 4:sounds], long[..., 4:sounds])
+
+
 def test_averages_follow_the_weights_at_first_and_then_slowly(everything):
     state = steps.TrainState(
         step=jnp.int32(0),
@@ -228,6 +257,8 @@ def test_a_warp_moves_a_band_and_masks_hide_bands_and_times():
     [
         ({"frontend": "logmel"}, "frontend=logmel needs waveforms"),
         ({"augment": {"speed": 0.1}}, "augment.speed=0.1 needs waveforms"),
+        ({"short": "silence"}, "short=silence needs waveforms"),
+        ({"short": "zeros"}, "unknown config.short 'zeros'"),
         ({"augment": {"warp": 0.1}}, "stretches a mel axis"),
         ({"augment": {"masks": -1}}, "augment.masks must be from 0 to 100"),
         ({"ema": 1.0}, "ema must be from 0 to below 1"),
@@ -243,6 +274,69 @@ def test_what_cannot_be_is_refused_before_training(data_dir, changes, message):
     config.update(changes)
     with pytest.raises(ValueError, match=message):
         values.check(config)
+
+
+def silenced(wave, length, **changes):
+    """What a network sees of a waveform that silence fills up, normalised or not."""
+    done = inputs.Inputs(frontend="mfcc_pitch", short="silence", **changes)
+    model = inputs.before(models.create_model(TINY), done, None)
+    segment = features.segment(wave, length, length, short="silence")[:, None]
+    variables = model.init(jax.random.key(0), segment, train=False)
+    return np.asarray(model.apply(variables, segment, method="features"))[0]
+
+
+def test_of_silence_that_fills_up_there_are_no_features(waves_dir):
+    """And those of the sound before it are the same however much silence follows."""
+    wave = np.random.default_rng(0).normal(0, 0.1, 9000).astype(np.float32)
+    seen = silenced(wave, 16000)
+    frames = (9000 - features.MFCC_N_FFT // 2) // features.MFCC_HOP + 1
+    np.testing.assert_array_equal((seen != 0).any(axis=0).nonzero()[0], range(frames))
+    longer = silenced(wave, 48000)
+    np.testing.assert_allclose(longer[:, :frames], seen[:, :frames], atol=1e-3)
+    alone = features.extract("mfcc_pitch", wave[None])[0]
+    np.testing.assert_allclose(seen[:, 2:frames], alone[:, 2:frames], atol=1e-3)
+    assert (silenced(wave[:200], 16000) != 0).any(axis=0).sum() == 1
+
+
+def test_records_of_short_recordings_end_in_silence_where_that_is_asked_for(
+    data_dir, tmp_path
+):
+    """One preparation serves both; statistics do not count what is not there."""
+    corpus = demo.read(data_dir / "demo_corpus")
+    prepare(corpus, "demo", tmp_path, 80000, 80000, features="waveform")
+    config = shorten(demo_config.get_config(), tmp_path)
+    config.update(features="waveform", segment=80000, hop=80000, test_hop=80000)
+    config.update(protocol="speaker", num_runs=0)  # which keeps what is short
+    repeated = pipeline.load(config)
+    config["short"] = "silence"
+    dataset = pipeline.load(config)
+    waves, before = dataset.features.read_all(), repeated.features.read_all()
+    files = {file.stem: file for file in (data_dir / "demo_corpus").rglob("*.wav")}
+    ends = [soundfile.info(files[utterance]).frames for utterance in dataset.ids]
+    assert min(ends) < 80000
+    for wave, repeat, end in zip(waves[:, 0], before[:, 0], ends, strict=True):
+        assert not wave[end:].any()
+        np.testing.assert_array_equal(wave[:end], repeat[:end])
+        np.testing.assert_array_equal(repeat, np.resize(repeat[:end], 80000))
+    moments = pipeline.Moments()
+    frames = np.array([[[1.0, 3.0, 0.0], [0.0, 2.0, 0.0]]])
+    moments.add(frames, has_silence=True)
+    mean, deviation = moments.mean_and_deviation()
+    np.testing.assert_allclose([*mean[:, 0], *deviation[:, 0]], [2, 1, 1, 1])
+
+
+def test_silence_stays_where_it_is_when_a_segment_is_varied():
+    wave = np.random.default_rng(0).normal(0, 0.1, (16, 1, 8000)).astype(np.float32)
+    wave[:, :, 4000:] = 0
+    done = inputs.Inputs(
+        short="silence", augment=inputs.Augment(speed=0.1, noise=1.0, shift=True)
+    )
+    model = inputs.before(models.create_model(TINY), done, None)
+    keys = jax.random.split(jax.random.key(0), len(wave))
+    seen = np.asarray(model.features(jnp.asarray(wave), keys))[:, 0]
+    ends = 8000 - (seen[:, ::-1] != 0).argmax(axis=1)
+    assert 3600 <= ends.min() < 3800 and 4200 < ends.max() <= 4450
+    assert (seen[:, :3600] != 0).all(axis=1).all()
 
 
 def test_every_frontend_is_one_that_a_config_may_name():

@@ -107,6 +107,16 @@ class Two(Plain):
         return x, x
 
 
+class TwoReadings(Plain):
+    """Two when it is trained, and their mean when it is asked."""
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = nn.Dense(2 * self.num_classes)(x.reshape(len(x), -1))
+        readings = x.reshape(len(x), 2, self.num_classes).swapaxes(0, 1)
+        return readings if train else readings.mean(axis=0)
+
+
 class MapAsEmbedding(Plain):
     def body(self, x, train):
         self.sow("intermediates", "embedding", x[..., None])
@@ -125,6 +135,7 @@ class Small(Plain):
         (Normalised, traits.Traits(True, False, False, splittable=False)),
         (NormalisedOverDevices, traits.Traits(True, False, False, splittable=True)),
         (Dropping, traits.Traits(False, True, True, splittable=False)),
+        (TwoReadings, traits.Traits(False, False, False, splittable=True)),
     ],
 )
 def test_what_a_network_does_is_found(network, found):

@@ -3,9 +3,11 @@
 import functools
 
 import jax
+import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 import pytest
+from flax import linen as nn
 from helpers import (
     DATA,
     assert_trees_close,
@@ -78,6 +80,33 @@ def test_four_devices_take_the_step_of_one(recipe, model):
     assert_trees_close(four.batch_stats, one.batch_stats, 1e-5)
     # After the first step Adam's first moment is 0.1 times the gradient.
     assert_trees_close(four.opt_state, one.opt_state, 1e-5)
+
+
+class Readings(nn.Module):
+    """The first `count` of two linear readings; without a second, one alone."""
+
+    count: int
+    num_classes: int = 4
+
+    @nn.compact
+    def __call__(self, x, train):
+        x = x.reshape(len(x), -1) / 100
+        told = [nn.Dense(4, name=f"reading{k}")(x) for k in range(self.count)]
+        return jnp.stack(told) if train and self.count > 1 else sum(told)
+
+
+def test_each_reading_of_a_network_is_trained_as_if_it_were_alone(recipe, monkeypatch):
+    """Its gradient is that of its own loss, and the loss is their mean."""
+    data, pairs = speech_like(16), mixed(range(16))
+    after = {}
+    for count in (1, 2):
+        network = Readings(count)
+        monkeypatch.setattr(models, "create_model", lambda *a, n=network, **k: n)
+        train_step, before = build(recipe, data, 1)
+        after[count] = train_step(before, pairs, window())
+    one = after[1].opt_state[1].mu["reading0"]["kernel"]
+    two = after[2].opt_state[1].mu["reading0"]["kernel"]
+    np.testing.assert_allclose(two, np.asarray(one) / 2, rtol=1e-4, atol=1e-7)
 
 
 def test_a_step_in_bfloat16_keeps_its_state_in_float32(recipe):

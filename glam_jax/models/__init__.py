@@ -11,6 +11,8 @@ of (batch, num_classes) come back in a floating-point type. All else is optional
   that lacks it, but normalises by the batch or draws random numbers, is not split.
 - BatchNorm, in the collection `batch_stats`. No other collection is kept.
 - dropout, from the random stream 'dropout'.
+- several readings of a segment: with `train=True` logits of (readings, batch,
+  num_classes) come back, each of which is trained as if it were alone.
 - an embedding, (batch, features), for the t-SNE figure:
   `self.sow("intermediates", "embedding", x)`.
 
@@ -69,7 +71,8 @@ _SPECTROGRAM = {
 }
 _PLUS = {
     "features": "waveform",
-    "frontend": "mfcc",
+    "frontend": "mfcc_pitch",
+    "short": "silence",
     "segment": 48000,
     "hop": 6400,
     "test_hop": 6400,
@@ -79,6 +82,7 @@ _PLUS = {
     "schedule": "cosine",
     "warmup_epochs": 1,
     "ema": 0.99,
+    "mixup_alpha": 0.0,
     "class_weights": True,
     "augment.speed": 0.1,
 }

@@ -69,6 +69,22 @@ def extract(
     return x.swapaxes(1, 2)
 
 
+def frames_within(kind: str, ends: jax.Array, frames: int) -> jax.Array:
+    """Which frames lie within the sound of segments that silence fills up.
+
+    Args:
+      kind: A name in `KINDS`, but 'waveform'.
+      ends: (segments,) int32, the samples before that silence.
+      frames: Frames of a segment.
+
+    Returns:
+      (segments, frames) bool. The first frame always counts.
+    """
+    n_fft, hop, _ = _FRAMES[kind]
+    frame = jnp.arange(frames)
+    return (frame * hop + n_fft // 2 <= ends[:, None]) | (frame == 0)
+
+
 def _pitch(power: jax.Array) -> jax.Array:
     """(segments, frames, bins) -> (segments, frames, 13), see `features`."""
     magnitude = jnp.sqrt(jnp.maximum(power, features.MIN_PITCH_POWER))

@@ -56,6 +56,9 @@ class Inputs:
       frontend: The features that are computed from waveforms, see `frontend.KINDS`; ''
         where the records hold the features.
       pad_mode: Of these features.
+      short: What fills up the segment of a short recording, see `features.segment`. Of
+        silence there are no features: frames that reach into it are zero in each
+        coefficient, normalised or not, and `layers.real_frames` tells which are.
       normalise: 'training' for mean 0 and deviation 1 of each coefficient over the
         training segments, 'none' for features as they are; 'speaker' is done to all
         segments of a speaker before, see `input_pipeline.load`.
@@ -64,6 +67,7 @@ class Inputs:
 
     frontend: str = ""
     pad_mode: str = "reflect"
+    short: str = "repeat"
     normalise: str = "none"
     augment: Augment = Augment()
 
@@ -106,11 +110,27 @@ class WithInputs(nn.Module):
         nn.share_scope(self, self.network)
 
     @nn.compact
-    def __call__(self, x: jax.Array, train: bool) -> jax.Array:
-        """(batch, frequency or 1, time or samples) -> logits, (batch, num_classes)."""
+    def __call__(
+        self,
+        x: jax.Array,
+        train: bool,
+        partner: jax.Array | None = None,
+        weight: jax.Array | float = 1.0,
+    ) -> jax.Array:
+        """(batch, frequency or 1, time or samples) -> logits, (batch, num_classes).
+
+        Args:
+          x: The segments.
+          train: Whether they are varied, and the network is trained.
+          partner: Segments whose features these are mixed with; None for none.
+          weight: Of these against their partners.
+        """
         dtype, augment = jnp.asarray(x).dtype, self.inputs.augment
         draws = self._draws(x) if train and augment != Augment() else None
         x = self.features(x, draws)
+        if partner is not None:
+            of_partner = None if draws is None else self._draws(partner)
+            x = _mixed(x, self.features(partner, of_partner), weight)
         if draws is not None and augment.warp:
             x = jax.vmap(_warped, (0, 0, None))(x, draws, augment.warp)
         if self.inputs.normalise == "training":
@@ -128,10 +148,19 @@ class WithInputs(nn.Module):
         """
         x = jnp.asarray(x, jnp.float32)
         if draws is not None:
-            x = jax.vmap(_varied, (0, 0, None))(x, draws, self.inputs.augment)
+            x = jax.vmap(_varied, (0, 0, None))(x, draws, self.inputs)
         if not self.inputs.frontend:
             return x
-        return frontend.extract(self.inputs.frontend, x[:, 0], self.inputs.pad_mode)
+        kind = self.inputs.frontend
+        y = frontend.extract(kind, x[:, 0], self.inputs.pad_mode)
+        if self._has_silence:
+            real = frontend.frames_within(kind, jax.vmap(_end)(x), y.shape[2])
+            y = jnp.where(real[:, None], y, 0)
+        return y
+
+    @property
+    def _has_silence(self) -> bool:
+        return self.inputs.short == "silence"
 
     def _draws(self, x: jax.Array) -> jax.Array:
         return layers.example_keys(self.make_rng("dropout"), len(x), self.axis)
@@ -140,38 +169,72 @@ class WithInputs(nn.Module):
         shape = (x.shape[1], 1)
         mean = self.variable("batch_stats", MEAN, jnp.zeros, shape)
         deviation = self.variable("batch_stats", DEVIATION, jnp.ones, shape)
-        return (x - mean.value) / deviation.value
+        y = (x - mean.value) / deviation.value
+        if self._has_silence:
+            y = jnp.where(layers.real_frames(x)[:, None], y, 0)
+        return y
+
+
+def mixes_features(network: nn.Module) -> bool:
+    """Whether mixup is of features that a network computes, and not of its segments."""
+    return isinstance(network, WithInputs) and bool(network.inputs.frontend)
+
+
+def _mixed(x: jax.Array, partner: jax.Array, weight: jax.Array | float) -> jax.Array:
+    """Features mixed in the frames that both have; in others, what weighs more."""
+    both = layers.real_frames(x) & layers.real_frames(partner)
+    heavier = jnp.where(weight < 0.5, partner, x)
+    return jnp.where(both[:, None], weight * x + (1 - weight) * partner, heavier)
 
 
 def _key(draw: jax.Array, name: str) -> jax.Array:
     return jax.random.fold_in(draw, streams.number(name))
 
 
-def _varied(x: jax.Array, draw: jax.Array, augment: Augment) -> jax.Array:
+def _end(x: jax.Array) -> jax.Array:
+    """Where the silence begins that fills up (1, samples); all of it counts in full."""
+    place = jnp.where(x[0] != 0, jnp.arange(1, x.shape[1] + 1), 0)
+    return place.max()
+
+
+def _varied(x: jax.Array, draw: jax.Array, inputs: Inputs) -> jax.Array:
     """(1, samples) or (frequency, time), shifted, and a waveform varied."""
+    augment = inputs.augment
+    has_silence = inputs.short == "silence"
     if augment.shift or augment.speed:
-        x = _played(x, draw, augment)
+        x = _played(x, draw, augment, has_silence)
     if augment.gain:
         decibel = jax.random.uniform(_key(draw, "gain"), minval=-1) * augment.gain
         x = x * 10 ** (decibel / 20)
     if augment.noise:
         ratio = jax.random.uniform(_key(draw, "ratio"), minval=10.0, maxval=40.0)
-        level = jnp.sqrt(jnp.mean(jnp.square(x)) * 10 ** (-ratio / 10))
+        sounds = jnp.arange(x.shape[1]) < _end(x) if has_silence else jnp.ones(1, bool)
+        power = jnp.mean(jnp.square(x), where=sounds)
+        level = jnp.sqrt(power * 10 ** (-ratio / 10))
         is_noisy = jax.random.bernoulli(_key(draw, "is noisy"), augment.noise)
-        x += is_noisy * level * jax.random.normal(_key(draw, "noise"), x.shape)
+        noise = level * jax.random.normal(_key(draw, "noise"), x.shape)
+        x += is_noisy * jnp.where(sounds, noise, 0)
     return x
 
 
-def _played(x: jax.Array, draw: jax.Array, augment: Augment) -> jax.Array:
-    """(n, time), from another start and at another speed; its start follows its end."""
+def _played(
+    x: jax.Array, draw: jax.Array, augment: Augment, has_silence: bool
+) -> jax.Array:
+    """(n, time), from another start and at another speed; its start follows its end.
+
+    Once: where silence fills segments up, it follows what was played.
+    """
     length = x.shape[1]
-    start = jax.random.uniform(_key(draw, "start")) * length * augment.shift
+    end = _end(x) if has_silence else length
+    start = jax.random.uniform(_key(draw, "start")) * end * augment.shift
     speed = 1 + augment.speed * jax.random.uniform(_key(draw, "speed"), minval=-1)
-    place = (jnp.floor(start) + speed * jnp.arange(length)) % length
-    before = jnp.floor(place).astype(jnp.int32) % length
+    passed = speed * jnp.arange(length)
+    place = (jnp.floor(start) + passed) % end
+    before = jnp.floor(place).astype(jnp.int32) % end
     share = place - jnp.floor(place)
-    after = (before + 1) % length
-    return x[:, before] * (1 - share) + x[:, after] * share
+    after = (before + 1) % end
+    played = x[:, before] * (1 - share) + x[:, after] * share
+    return jnp.where(passed < end - 1, played, 0) if has_silence else played
 
 
 def _warped(x: jax.Array, draw: jax.Array, most: float) -> jax.Array:

@@ -26,6 +26,14 @@ def check_shape(
         )
 
 
+def real_frames(x: jax.Array) -> jax.Array:
+    """(batch, frequency, time) -> (batch, time) bool: the frames that are not zero.
+
+    Zeros are what fills segments up, see `inputs.Inputs.short`, and what masks hide.
+    """
+    return (x != 0).any(axis=1)
+
+
 def channels_first(x: jax.Array) -> jax.Array:
     """(batch, height, width, channels) -> (batch, channels, positions)."""
     return x.reshape(x.shape[0], -1, x.shape[-1]).swapaxes(1, 2)

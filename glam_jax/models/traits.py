@@ -40,8 +40,10 @@ def find(model: nn.Module, feature_shape: tuple[int, int], num_classes: int) -> 
     _check_logits(model, logits, num_classes)
     draws = _draws(model, feature_shape, variables)
     streams = ["dropout"] if draws else []
-    logits, _ = _apply(model, feature_shape, variables, True, streams)
-    _check_logits(model, logits, num_classes)
+    readings, _ = _apply(model, feature_shape, variables, True, streams)
+    if len(getattr(readings, "shape", ())) == 3:
+        readings = jax.ShapeDtypeStruct(readings.shape[1:], readings.dtype)
+    _check_logits(model, readings, num_classes)
     embedding = sown.get("embedding", ())
     if embedding and (
         len(embedding[0].shape) != 2 or embedding[0].shape[0] != BATCH_SIZE

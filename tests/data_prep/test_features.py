@@ -230,6 +230,16 @@ def test_a_short_waveform_is_repeated_until_it_fills_one_segment():
     np.testing.assert_array_equal(segments, [[1, 2, 3, 1, 2, 3, 1, 2]])
 
 
+def test_a_short_waveform_ends_in_silence_where_that_is_asked_for():
+    segments = features.segment(np.array([1, 2, 3]), 5, 1, short="silence")
+    np.testing.assert_array_equal(segments, [[1, 2, 3, 0, 0]])
+    longer = features.segment(np.arange(7), 5, 1, short="silence")
+    np.testing.assert_array_equal(longer, features.segment(np.arange(7), 5, 1))
+    blocks = features.Segments(5, 1, short="silence")
+    assert [*blocks.feed(np.array([1, 2, 3]))] == []
+    np.testing.assert_array_equal([*blocks.end()], [segments])
+
+
 def test_segments_can_be_changed_without_changing_each_other_or_the_waveform():
     wave = np.arange(6)
     segments = features.segment(wave, 4, 1)
