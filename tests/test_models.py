@@ -11,7 +11,7 @@ from flax import linen as nn
 from helpers import DATA, assert_close_to_largest, assert_trees_close, reference
 
 from glam_jax import models, parallel, torch_weights
-from glam_jax.models import layers, ops
+from glam_jax.models import layers, ops, plus
 from glam_jax.models.ops import cpu, normalization
 
 PARAMETERS = {  # at (26, 57)
@@ -357,6 +357,18 @@ def test_dropout_keeps_the_mean_and_draws_for_each_example():
     np.testing.assert_allclose(y.mean(axis=1), 1, atol=0.1)
     assert len(np.unique(y, axis=0)) == 8
     np.testing.assert_array_equal(dropout.apply({}, x, train=False), x)
+
+
+def test_functionals_of_a_line_by_hand_and_with_silence_after_it():
+    """Mean, deviation, change and trend of each coefficient."""
+    line = np.stack([3 + 2 * np.arange(5.0), 7 - np.arange(5.0)])[None]
+    expected = [7, 5, 8**0.5, 2**0.5, 2, 1, 4, -2]
+    for silence in (0, 4):
+        x = jnp.pad(jnp.asarray(line, jnp.float32), ((0, 0), (0, 0), (0, silence)))
+        found = plus.functionals(x, jnp.arange(5 + silence)[None] < 5)
+        np.testing.assert_allclose(found[0], expected, rtol=1e-4)
+    nothing = plus.functionals(jnp.zeros((1, 2, 5)), jnp.zeros((1, 5), bool))
+    assert np.isfinite(nothing).all()
 
 
 def test_area_attention_by_hand():

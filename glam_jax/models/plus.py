@@ -65,7 +65,10 @@ class GLAMPlus(nn.Module):
         return jnp.stack([detail, whole]) if train else (detail + whole) / 2
 
     def _detail(
-        self, x: Float[Array, "batch f time"], real: Bool[Array, "batch time"], train
+        self,
+        x: Float[Array, "batch f time"],
+        real: Bool[Array, "batch time"],
+        train: bool,
     ) -> Float[Array, "batch _"]:
         """Convolutions of two channels, frames, fusion, statistics."""
         over_mean = ops.widened(x) - _mean(ops.widened(x), real[:, None], 2)[..., None]
@@ -95,7 +98,10 @@ class GLAMPlus(nn.Module):
         return ops.widened(x)
 
     def _whole(
-        self, x: Float[Array, "batch f time"], real: Bool[Array, "batch time"], train
+        self,
+        x: Float[Array, "batch f time"],
+        real: Bool[Array, "batch time"],
+        train: bool,
     ) -> Float[Array, "batch {self.hidden}"]:
         """Functionals, each with mean 0 and deviation 1, and a layer of them."""
         x = nn.BatchNorm(
