@@ -226,6 +226,7 @@ _INNER = ("jaxpr", "call_jaxpr", "call")
 _FILLED = {
     "repeat": "filled_up = Identity (cut)",
     "silence": "sounds = Less (indices, num_samples)\n"
+    "      silent = Constant <value_float = 0.0> ()\n"
     "      filled_up = Where (sounds, cut, silent)",
 }
 
@@ -236,7 +237,7 @@ glam_jax (float[batch, samples] waveform) => (float[batch, {classes}] probabilit
 <int64 zero = {{0}}, int64 one = {{1}}, int64 block = {{{block}}},
  int64 hop = {{{hop}}}, int64 length = {{{length}}}, int64[1] second = {{1}},
  int64[2] rows = {{-1, {length}}}, int64[2] size = {{{runs}, {classes}}},
- bool always = {{1}}, float silent = {{0}}>
+ bool always = {{1}}>
 {{
   batch_size = Shape <start = 0, end = 1> (waveform)
   shape = Shape (waveform)

@@ -90,13 +90,16 @@ def target_rows(config: ml_collections.ConfigDict, target: str) -> Iterable:
     Raises:
       ValueError: for a target that is none, or whose compiler is missing.
     """
+    from glam_jax import prepared
     from glam_jax.benchmark import compiled
 
     name, _, topology = target.partition(":")
+    ((data_set, *_), *_) = prepared.cuts(config)
+    shape = data_set.feature_shape()
     if name == "tpu":
-        return compiled.tpu_rows(config, topology)
+        return compiled.tpu_rows(config, topology, shape)
     if target == "cuda":
-        return compiled.cuda_rows(config)
+        return compiled.cuda_rows(config, shape)
     if target != "local":
         raise ValueError(
             f"no target {target!r}; there are local, tpu:TOPOLOGY and cuda"
