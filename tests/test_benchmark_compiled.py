@@ -60,18 +60,18 @@ def test_a_step_compiles_for_the_chips_of_a_topology(recipe):
 @needs_libtpu
 def test_a_topology_that_libtpu_does_not_know_is_refused_with_examples(recipe):
     with pytest.raises(ValueError, match=r"'v5e:3x77'.*v5e:2x2"):
-        compiled.tpu_rows(recipe, "v5e:3x77")
+        compiled.tpu_rows(recipe, "v5e:3x77", SHAPE)
 
 
 def test_an_unknown_generation_is_refused_with_examples(recipe):
     with pytest.raises(ValueError, match=r"'v9:2x2'.*v5e:2x2"):
-        compiled.tpu_rows(recipe, "v9:2x2")
+        compiled.tpu_rows(recipe, "v9:2x2", SHAPE)
 
 
 def test_without_libtpu_the_command_that_installs_it_is_named(recipe, monkeypatch):
     monkeypatch.setattr(compiled, "has_libtpu", lambda: False)
     with pytest.raises(ValueError, match=r"pip install -e \.\[bench\]"):
-        compiled.tpu_rows(recipe, "v5e:2x2")
+        compiled.tpu_rows(recipe, "v5e:2x2", SHAPE)
 
 
 def test_a_step_lowered_for_cuda_stays_on_the_gpu(recipe):

@@ -59,7 +59,7 @@ CHIPS = {
 def tpu_rows(
     config: ml_collections.ConfigDict,
     topology: str,
-    feature_shape: tuple[int, int] = (26, 57),
+    feature_shape: tuple[int, int],
     num_classes: int = 4,
     runs: Sequence[int] = (1, 8),
     dtypes: Sequence[str] = values.NAMES["dtype"],
@@ -247,7 +247,7 @@ def _metrics(
 
 def cuda_rows(
     config: ml_collections.ConfigDict,
-    feature_shape: tuple[int, int] = (26, 57),
+    feature_shape: tuple[int, int],
     num_classes: int = 4,
     runs: int = 8,
     devices: int = 4,
