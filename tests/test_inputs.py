@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import soundfile
+from flax import linen as nn
 from helpers import assert_trees_close, build, mixed, prepare, rows, shorten, window
 from networks import TINY
 
@@ -276,16 +277,27 @@ def test_what_cannot_be_is_refused_before_training(data_dir, changes, message):
         values.check(config)
 
 
-def silenced(wave, length, **changes):
-    """What a network sees of a waveform that silence fills up, normalised or not."""
-    done = inputs.Inputs(frontend="mfcc_pitch", short="silence", **changes)
-    model = inputs.before(models.create_model(TINY), done, None)
+class Seen(nn.Module):
+    """No network: it gives what it sees."""
+
+    def __call__(self, x, train):
+        return x
+
+
+def silenced(wave, length, normalise="none"):
+    """What a network sees of a waveform that silence fills up."""
+    done = inputs.Inputs("mfcc_pitch", short="silence", normalise=normalise)
     segment = features.segment(wave, length, length, short="silence")[:, None]
-    variables = model.init(jax.random.key(0), segment, train=False)
-    return np.asarray(model.apply(variables, segment, method="features"))[0]
+    variables = {"batch_stats": {}}
+    if normalise == "training":
+        known = {inputs.MEAN: 5.0, inputs.DEVIATION: 2.0}
+        variables["batch_stats"] = {k: jnp.full((39, 1), v) for k, v in known.items()}
+    return np.asarray(
+        inputs.before(Seen(), done, None).apply(variables, segment, False)
+    )[0]
 
 
-def test_of_silence_that_fills_up_there_are_no_features(waves_dir):
+def test_of_silence_that_fills_up_there_are_no_features():
     """And those of the sound before it are the same however much silence follows."""
     wave = np.random.default_rng(0).normal(0, 0.1, 9000).astype(np.float32)
     seen = silenced(wave, 16000)
@@ -295,6 +307,11 @@ def test_of_silence_that_fills_up_there_are_no_features(waves_dir):
     np.testing.assert_allclose(longer[:, :frames], seen[:, :frames], atol=1e-3)
     alone = features.extract("mfcc_pitch", wave[None])[0]
     np.testing.assert_allclose(seen[:, 2:frames], alone[:, 2:frames], atol=1e-3)
+    normal = silenced(wave, 16000, "training")
+    np.testing.assert_allclose(
+        normal[:, :frames], (seen[:, :frames] - 5) / 2, rtol=1e-5
+    )
+    assert not normal[:, frames:].any()
     assert (silenced(wave[:200], 16000) != 0).any(axis=0).sum() == 1
 
 

@@ -95,11 +95,10 @@ def target_rows(config: ml_collections.ConfigDict, target: str) -> Iterable:
 
     name, _, topology = target.partition(":")
     ((data_set, *_), *_) = prepared.cuts(config)
-    shape = data_set.feature_shape()
     if name == "tpu":
-        return compiled.tpu_rows(config, topology, shape)
+        return compiled.tpu_rows(config, topology, data_set.feature_shape())
     if target == "cuda":
-        return compiled.cuda_rows(config, shape)
+        return compiled.cuda_rows(config, data_set.feature_shape())
     if target != "local":
         raise ValueError(
             f"no target {target!r}; there are local, tpu:TOPOLOGY and cuda"

@@ -71,6 +71,11 @@ class Inputs:
     normalise: str = "none"
     augment: Augment = Augment()
 
+    @property
+    def has_silence(self) -> bool:
+        """Whether silence fills segments up."""
+        return self.short == "silence"
+
     @classmethod
     def of(cls, described: Mapping[str, Any]) -> "Inputs":
         """From the fields of a config, or from what model.json has of them."""
@@ -153,14 +158,10 @@ class WithInputs(nn.Module):
             return x
         kind = self.inputs.frontend
         y = frontend.extract(kind, x[:, 0], self.inputs.pad_mode)
-        if self._has_silence:
+        if self.inputs.has_silence:
             real = frontend.frames_within(kind, jax.vmap(_end)(x), y.shape[2])
             y = jnp.where(real[:, None], y, 0)
         return y
-
-    @property
-    def _has_silence(self) -> bool:
-        return self.inputs.short == "silence"
 
     def _draws(self, x: jax.Array) -> jax.Array:
         return layers.example_keys(self.make_rng("dropout"), len(x), self.axis)
@@ -170,7 +171,7 @@ class WithInputs(nn.Module):
         mean = self.variable("batch_stats", MEAN, jnp.zeros, shape)
         deviation = self.variable("batch_stats", DEVIATION, jnp.ones, shape)
         y = (x - mean.value) / deviation.value
-        if self._has_silence:
+        if self.inputs.has_silence:
             y = jnp.where(layers.real_frames(x)[:, None], y, 0)
         return y
 
@@ -200,15 +201,15 @@ def _end(x: jax.Array) -> jax.Array:
 def _varied(x: jax.Array, draw: jax.Array, inputs: Inputs) -> jax.Array:
     """(1, samples) or (frequency, time), shifted, and a waveform varied."""
     augment = inputs.augment
-    has_silence = inputs.short == "silence"
     if augment.shift or augment.speed:
-        x = _played(x, draw, augment, has_silence)
+        x = _played(x, draw, augment, inputs.has_silence)
     if augment.gain:
         decibel = jax.random.uniform(_key(draw, "gain"), minval=-1) * augment.gain
         x = x * 10 ** (decibel / 20)
     if augment.noise:
         ratio = jax.random.uniform(_key(draw, "ratio"), minval=10.0, maxval=40.0)
-        sounds = jnp.arange(x.shape[1]) < _end(x) if has_silence else jnp.ones(1, bool)
+        end = _end(x) if inputs.has_silence else x.shape[1]
+        sounds = jnp.arange(x.shape[1]) < end
         power = jnp.mean(jnp.square(x), where=sounds)
         level = jnp.sqrt(power * 10 ** (-ratio / 10))
         is_noisy = jax.random.bernoulli(_key(draw, "is noisy"), augment.noise)

@@ -47,8 +47,9 @@ class GLAMPlus(nn.Module):
     ) -> Float[Array, "*readings batch {self.num_classes}"]:
         """(batch, frequency, time) -> logits, (batch, num_classes).
 
-        In training of both readings, (2, batch, num_classes). Of `mfcc_pitch` the
-        convolutions see the MFCC; other features as a whole.
+        In training of both readings, (2, batch, num_classes). Of `mfcc_pitch`, which is
+        what 39 coefficients are taken for, the convolutions see the first 26, the MFCC;
+        of other features all.
         """
         layers.check_shape(x, (4, 4), type(self).__name__)
         x = jnp.asarray(x)
