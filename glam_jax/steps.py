@@ -283,7 +283,7 @@ def train_step(
     config, axis = setup.config, setup.axis
     weight = window.mixing_weights[state.step - window.epoch_start]
     features, labels = data.features[pairs], data.labels[pairs]
-    if inputs.takes_partners(setup.model):
+    if inputs.mixes_features(setup.model):
         x, *partner = features.astype(config.dtype)
         mixing = {"partner": partner[0], "weight": weight} if config.mixup_alpha else {}
     else:

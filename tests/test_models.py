@@ -371,23 +371,6 @@ def test_functionals_of_a_line_by_hand_and_with_silence_after_it():
     assert np.isfinite(nothing).all()
 
 
-def test_glam_plus_mixes_functionals_and_not_the_frames_they_are_of():
-    x, partner = np.random.default_rng(0).normal(size=(2, 4, 39, 20)).astype("float32")
-    network = models.create_model("glam_plus")
-    variables = network.init(KEY, x, train=False)
-
-    def seen(x, *mixing):
-        _, updates = network.apply(
-            variables, x, True, *mixing, mutable=["batch_stats"], rngs={"dropout": KEY}
-        )
-        return updates["batch_stats"]["functionals"]["mean"]
-
-    expected = 0.3 * seen(x) + 0.7 * seen(partner)
-    np.testing.assert_allclose(seen(x, partner, 0.3), expected, rtol=1e-4)
-    of_mixture = seen(0.3 * x + 0.7 * partner)
-    assert np.abs(of_mixture - expected).max() > 0.01
-
-
 def test_area_attention_by_hand():
     """Two positions: runs of one and the run of both, keys means and values sums."""
     x = np.array([[1.0, 0.0], [0.0, 2.0]])

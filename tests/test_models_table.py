@@ -117,27 +117,6 @@ class TwoReadings(Plain):
         return readings if train else readings.mean(axis=0)
 
 
-class Mixing(Plain):
-    """It mixes what it makes of two segments."""
-
-    @nn.compact
-    def __call__(self, x, train, partner=None, weight=1.0):
-        readout = nn.Dense(self.num_classes)
-        y = readout(x.reshape(len(x), -1))
-        if partner is None:
-            return y
-        return weight * y + (1 - weight) * readout(partner.reshape(len(x), -1))
-
-
-class Joining(Mixing):
-    """It has logits for both segments."""
-
-    @nn.compact
-    def __call__(self, x, train, partner=None, weight=1.0):
-        x = x if partner is None else jnp.concatenate([x, partner])
-        return nn.Dense(self.num_classes)(x.reshape(len(x), -1))
-
-
 class MapAsEmbedding(Plain):
     def body(self, x, train):
         self.sow("intermediates", "embedding", x[..., None])
@@ -157,7 +136,6 @@ class Small(Plain):
         (NormalisedOverDevices, traits.Traits(True, False, False, splittable=True)),
         (Dropping, traits.Traits(False, True, True, splittable=False)),
         (TwoReadings, traits.Traits(False, False, False, splittable=True)),
-        (Mixing, traits.Traits(False, False, False, splittable=True)),
     ],
 )
 def test_what_a_network_does_is_found(network, found):
@@ -177,7 +155,6 @@ def test_what_a_network_does_is_found(network, found):
         (Integers, "logits of int32, which is not a floating-point type"),
         (Two, "a tuple instead of one array"),
         (MapAsEmbedding, r"embedding of shape \(2, 35, 1\) .* \(batch, features\)"),
-        (Joining, r"logits of shape \(4, 4\) for a batch of 2"),
         (Small, "^segments of 100 x 100 are needed"),
     ],
 )

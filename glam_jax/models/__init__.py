@@ -13,8 +13,6 @@ of (batch, num_classes) come back in a floating-point type. All else is optional
 - dropout, from the random stream 'dropout'.
 - several readings of a segment: with `train=True` logits of (readings, batch,
   num_classes) come back, each of which is trained as if it were alone.
-- mixup of its own: called as `model(x, train=True, partner=x2, weight=w)`, if its call
-  has a `partner`, it is given both segments of a mixup instead of their mixture.
 - an embedding, (batch, features), for the t-SNE figure:
   `self.sow("intermediates", "embedding", x)`.
 

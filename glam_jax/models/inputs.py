@@ -5,7 +5,6 @@ segments, and whoever loads or exports it has them.
 """
 
 import dataclasses
-import inspect
 from collections.abc import Mapping
 from typing import Any
 
@@ -131,17 +130,19 @@ class WithInputs(nn.Module):
           partner: Segments whose features these are mixed with; None for none.
           weight: Of these against their partners.
         """
-        dtype = jnp.asarray(x).dtype
-        x, draws = self._drawn(x, train)
-        if partner is None:
-            return self.network(self._ready(x, draws).astype(dtype), train)
-        partner, of_partner = self._drawn(partner, train)
-        if not takes_partners(self.network):
-            x = self._ready(layers.mixed(x, partner, weight), draws)
-            return self.network(x.astype(dtype), train)
-        x = self._ready(x, draws).astype(dtype)
-        partner = self._ready(partner, of_partner).astype(dtype)
-        return self.network(x, train, partner, weight)
+        dtype, augment = jnp.asarray(x).dtype, self.inputs.augment
+        draws = self._draws(x) if train and augment != Augment() else None
+        x = self.features(x, draws)
+        if partner is not None:
+            of_partner = None if draws is None else self._draws(partner)
+            x = _mixed(x, self.features(partner, of_partner), weight)
+        if draws is not None and augment.warp:
+            x = jax.vmap(_warped, (0, 0, None))(x, draws, augment.warp)
+        if self.inputs.normalise == "training":
+            x = self._normalised(x)
+        if draws is not None and augment.masks:
+            x = jax.vmap(_masked, (0, 0, None))(x, draws, augment.masks)
+        return self.network(x.astype(dtype), train)
 
     def features(self, x: jax.Array, draws: jax.Array | None = None) -> jax.Array:
         """(batch, frequency, time) of segments as they are in the records.
@@ -162,23 +163,8 @@ class WithInputs(nn.Module):
             y = jnp.where(real[:, None], y, 0)
         return y
 
-    def _drawn(self, x: jax.Array, train: bool) -> tuple[jax.Array, jax.Array | None]:
-        """Their features; and the keys by which they were varied, if they were."""
-        if not train or self.inputs.augment == Augment():
-            return self.features(x), None
-        draws = layers.example_keys(self.make_rng("dropout"), len(x), self.axis)
-        return self.features(x, draws), draws
-
-    def _ready(self, x: jax.Array, draws: jax.Array | None) -> jax.Array:
-        """Features, warped, normalised and masked."""
-        augment = self.inputs.augment
-        if draws is not None and augment.warp:
-            x = jax.vmap(_warped, (0, 0, None))(x, draws, augment.warp)
-        if self.inputs.normalise == "training":
-            x = self._normalised(x)
-        if draws is not None and augment.masks:
-            x = jax.vmap(_masked, (0, 0, None))(x, draws, augment.masks)
-        return x
+    def _draws(self, x: jax.Array) -> jax.Array:
+        return layers.example_keys(self.make_rng("dropout"), len(x), self.axis)
 
     def _normalised(self, x: jax.Array) -> jax.Array:
         shape = (x.shape[1], 1)
@@ -190,15 +176,16 @@ class WithInputs(nn.Module):
         return y
 
 
-def takes_partners(network: nn.Module) -> bool:
-    """Whether mixup gives a network both segments and their weight, not the mixture.
+def mixes_features(network: nn.Module) -> bool:
+    """Whether mixup is of features that a network computes, and not of its segments."""
+    return isinstance(network, WithInputs) and bool(network.inputs.frontend)
 
-    One that computes features mixes these; one whose call has a `partner` mixes what it
-    likes.
-    """
-    if isinstance(network, WithInputs):
-        return bool(network.inputs.frontend) or takes_partners(network.network)
-    return "partner" in inspect.signature(type(network).__call__).parameters
+
+def _mixed(x: jax.Array, partner: jax.Array, weight: jax.Array | float) -> jax.Array:
+    """Features mixed in the frames that both have; in others, what weighs more."""
+    both = layers.real_frames(x) & layers.real_frames(partner)
+    heavier = jnp.where(weight < 0.5, partner, x)
+    return jnp.where(both[:, None], weight * x + (1 - weight) * partner, heavier)
 
 
 def _key(draw: jax.Array, name: str) -> jax.Array:

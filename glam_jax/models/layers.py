@@ -34,20 +34,6 @@ def real_frames(x: jax.Array) -> jax.Array:
     return (x != 0).any(axis=1)
 
 
-def mixed(x: jax.Array, partner: jax.Array, weight: ArrayLike) -> jax.Array:
-    """Features mixed in the frames that both have; in others, what weighs more.
-
-    Args:
-      x: (batch, frequency, time).
-      partner: What each is mixed with.
-      weight: Of x against its partner.
-    """
-    both = real_frames(x) & real_frames(partner)
-    heavier = jnp.where(weight < 0.5, partner, x)
-    x = jnp.where(both[:, None], weight * x + (1 - weight) * partner, heavier)
-    return x.astype(heavier.dtype)
-
-
 def channels_first(x: jax.Array) -> jax.Array:
     """(batch, height, width, channels) -> (batch, channels, positions)."""
     return x.reshape(x.shape[0], -1, x.shape[-1]).swapaxes(1, 2)

@@ -43,11 +43,7 @@ class GLAMPlus(nn.Module):
 
     @nn.compact
     def __call__(
-        self,
-        x: Float[ArrayLike, "batch frequency time"],
-        train: bool,
-        partner: Float[ArrayLike, "batch frequency time"] | None = None,
-        weight: ArrayLike = 1.0,
+        self, x: Float[ArrayLike, "batch frequency time"], train: bool
     ) -> Float[Array, "*readings batch {self.num_classes}"]:
         """(batch, frequency, time) -> logits, (batch, num_classes).
 
@@ -57,16 +53,10 @@ class GLAMPlus(nn.Module):
         """
         layers.check_shape(x, (4, 4), type(self).__name__)
         x = jnp.asarray(x)
-        known = functionals(ops.widened(x), layers.real_frames(x))
-        if partner is not None:
-            partner = jnp.asarray(partner)
-            other = functionals(ops.widened(partner), layers.real_frames(partner))
-            known = weight * known + (1 - weight) * other
-            x = layers.mixed(x, partner, weight)
         real = layers.real_frames(x)
         has_pitch = x.shape[1] == features_lib.N_MFCC + features_lib.N_PITCH
         spectrum = x[:, : features_lib.N_MFCC] if has_pitch else x
-        embeddings = self._detail(spectrum, real, train), self._whole(known, train)
+        embeddings = self._detail(spectrum, real, train), self._whole(x, real, train)
         self.sow("intermediates", "embedding", jnp.concatenate(embeddings, axis=-1))
         names = "classifier", "whole_classifier"
         detail, whole = (
@@ -109,7 +99,10 @@ class GLAMPlus(nn.Module):
         return ops.widened(x)
 
     def _whole(
-        self, x: Float[Array, "batch known"], train: bool
+        self,
+        x: Float[Array, "batch f time"],
+        real: Bool[Array, "batch time"],
+        train: bool,
     ) -> Float[Array, "batch {self.hidden}"]:
         """Functionals, each with mean 0 and deviation 1, and a layer of them."""
         x = nn.BatchNorm(
@@ -120,7 +113,7 @@ class GLAMPlus(nn.Module):
             use_bias=False,
             use_fast_variance=False,
             name="functionals",
-        )(x)
+        )(functionals(ops.widened(x), real))
         x = nn.relu(linear.Dense(self.hidden, name="hidden")(x))
         return layers.Dropout(self.hidden_dropout_rate, self.batch_axis)(x, train)
 

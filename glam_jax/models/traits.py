@@ -106,14 +106,11 @@ def _apply(
 ) -> tuple[Any, Any]:
     """The shapes of its logits, and of what it sows as intermediates."""
 
-    takes_partners = train and inputs.takes_partners(model)
-
     def call(variables, x):
         logits, collected = model.apply(
             variables,
             x,
             train=train,
-            **({"partner": x, "weight": 0.5} if takes_partners else {}),
             mutable=["intermediates", *(["batch_stats"] if train else [])],
             rngs={stream: jax.random.key(0) for stream in streams},
         )
