@@ -13,8 +13,9 @@ from configs import base
 
 def get_config(options: str = "") -> ml_collections.ConfigDict:
     """GLAM's recipe for EmoDB; `options` are model=NAME,recipe=NAME."""
-    config = base.get_config(options)
+    config = base.get_config()
     config.corpus = "emodb"
     config.classes = "neutral=neutral sad=sadness angry=anger happy=happiness"
     config.num_epochs = 30
+    base.choose_model(config, options)  # last: a recipe may have epochs of its own
     return config

@@ -25,7 +25,7 @@ PARAMETERS = {  # at (26, 57)
     "apcnn": 93_573,
     "mhcnn": 155_636,
     "aacnn": 147_268,
-    "glam_plus": 470_393,
+    "glam_plus": 512_249,
 }
 BASELINES = ("apcnn", "mhcnn", "aacnn")
 REFERENCES = [name for name in models.MODELS if (DATA / f"{name}.npz").exists()]

@@ -14,8 +14,8 @@ from flax import linen as nn
 from helpers import shorten
 from test_claims import held_by_another_process
 
+from configs import base, emodb, iemocap
 from configs import demo as demo_config
-from configs import emodb, iemocap
 from glam_jax import comparison, ensembles, grid, prepared, reproduce
 
 ROOT = pathlib.Path(__file__).parents[1]
@@ -164,6 +164,16 @@ def test_the_published_recipe_of_a_model_and_that_of_glam():
     glam = get_config()
     glam.model = "apcnn"
     assert fair == glam
+
+
+def test_a_recipe_with_epochs_of_its_own_has_them_on_every_corpus():
+    own = base.get_config("model=glam_plus").num_epochs
+    assert own != base.get_config().num_epochs
+    assert emodb.get_config("model=glam,recipe=glam_plus").num_epochs == own
+    others = {
+        emodb.get_config(o).num_epochs for o in ("", "model=glam_plus,recipe=glam")
+    }
+    assert others == {30}
 
 
 @pytest.mark.parametrize(

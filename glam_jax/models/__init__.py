@@ -76,6 +76,7 @@ _PLUS = {
     "segment": 48000,
     "hop": 6400,
     "test_hop": 6400,
+    "num_epochs": 12,
     "optimizer": "adamw",
     "learning_rate": 2e-3,
     "weight_decay": 0.01,

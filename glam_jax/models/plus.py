@@ -38,7 +38,7 @@ class GLAMPlus(nn.Module):
     batch_axis: str | None = None
     features: int = 128
     dropout_rate: float = 0.2
-    hidden: int = 128
+    hidden: int = 512
     hidden_dropout_rate: float = 0.5
 
     @nn.compact
