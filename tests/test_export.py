@@ -248,6 +248,6 @@ def test_a_short_recording_is_filled_up_alike_in_every_graph(speech):
         np.testing.assert_allclose(answer, expected, atol=1e-4)
     repeated = glam_plus("repeat")
     repeated.variables = trained.variables
-    assert (
-        abs(repeated.probabilities(short) - trained.probabilities(short)).max() > 0.01
-    )
+    # In logarithms: whom nobody trained is sure of something.
+    answers = repeated.probabilities(short), trained.probabilities(short)
+    assert abs(np.subtract(*np.log(answers))).max() > 0.1
