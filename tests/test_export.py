@@ -248,6 +248,6 @@ def test_a_short_recording_is_filled_up_alike_in_every_graph(speech):
         np.testing.assert_allclose(answer, expected, atol=1e-4)
     repeated = glam_plus("repeat")
     repeated.variables = trained.variables
-    # In logarithms: whom nobody trained is sure of something.
+    # Of weights that nobody trained, probabilities are near 0 and 1: in logarithms.
     answers = repeated.probabilities(short), trained.probabilities(short)
     assert abs(np.subtract(*np.log(answers))).max() > 0.1
