@@ -194,7 +194,8 @@ def _evaluate(traced: core.ClosedJaxpr, *arguments: jax.Array) -> list[jax.Array
     """What a traced function gives, without the functions that it is made of.
 
     Those that are compiled or differentiated in a way of their own are taken apart:
-    jax2onnx 0.13 cannot read them as JAX 0.12 writes them.
+    jax2onnx 0.13 cannot read them as JAX 0.12 writes them. What is done in a way of its
+    own on some platforms is done in that of all others.
     """
     values = dict(zip(traced.jaxpr.constvars, traced.consts, strict=True))
     values |= dict(zip(traced.jaxpr.invars, arguments, strict=True))
@@ -205,11 +206,16 @@ def _evaluate(traced: core.ClosedJaxpr, *arguments: jax.Array) -> list[jax.Array
 
     for equation in traced.jaxpr.eqns:
         inputs = [read(variable) for variable in equation.invars]
+        name = equation.primitive.name
         inner = next(
-            (equation.params[name] for name in _INNER if name in equation.params), None
+            (equation.params[key] for key in _INNER if key in equation.params), None
         )
-        if equation.primitive.name in _APART and inner is not None:
+        if name in _APART and inner is not None:
             outputs = _evaluate(inner, *inputs)
+        elif name == "platform_index":  # the last way is that of all other platforms
+            outputs = [len(equation.params["platforms"]) - 1]
+        elif name == "cond" and isinstance(inputs[0], int):
+            outputs = _evaluate(equation.params["branches"][inputs[0]], *inputs[1:])
         else:
             params = equation.primitive.get_bind_params(equation.params)
             outputs = equation.primitive.bind(*inputs, **params)
