@@ -14,7 +14,7 @@ import ml_collections
 import tabulate
 
 from data_prep import claims
-from glam_jax import ensembles, models, prepared, results, tables, values
+from glam_jax import ensembles, ingredients, models, prepared, results, tables, values
 
 
 @dataclasses.dataclass(frozen=True)
@@ -27,12 +27,15 @@ class Row:
         config's own.
       recipe: The model whose recipe it has; '' for the model's own.
       fields: What else differs in its config, by the field.
+      ingredient: What is added to its config, or taken away: a name in
+        `ingredients.INGREDIENTS`, or '' for nothing.
     """
 
     name: str
     model: str = ""
     recipe: str = ""
     fields: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    ingredient: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,6 +63,11 @@ class Table:
         """Whether each row is a model, so that others can take their place."""
         return all(row.name == row.model for row in self.rows)
 
+    @property
+    def of_ingredients(self) -> bool:
+        """Whether each row is an ingredient of one model's recipe."""
+        return all(row.ingredient for row in self.rows)
+
 
 def _of_models(names: Iterable[str], recipe: str = "") -> tuple[Row, ...]:
     return tuple(Row(name, name, recipe) for name in names)
@@ -76,29 +84,6 @@ _ABLATIONS = (
     "glam5",
 )
 _ALPHAS = ("0", "0.3", "0.5", "0.8", "1", "2", "3")
-_WAVES = {"features": "waveform", "frontend": "mfcc"}
-_COSINE = {"schedule": "cosine", "warmup_epochs": 1}
-# What may help on speakers that were not heard, each on top of a config.
-INGREDIENTS: dict[str, dict[str, Any]] = {
-    "plain": {},
-    "cosine": _COSINE,
-    "adamw": {"optimizer": "adamw", "weight_decay": 0.01},
-    "ema": {"ema": 0.99},
-    "label smoothing": {"label_smoothing": 0.1},
-    "class weights": {"class_weights": True},
-    "no mixup": {"mixup_alpha": 0.0},
-    "normalise": {"normalise": "training"},
-    "speaker": {"normalise": "speaker"},
-    "log-mel": {"features": "logmel"},
-    "pitch": {"features": "mfcc_pitch"},
-    "silence": _WAVES | {"short": "silence"},
-    "3 s": {"segment": 48000, "hop": 6400, "test_hop": 6400},
-    "shift": {"augment.shift": True},
-    "masks": {"normalise": "training", "augment.masks": 1},
-    "speed": _WAVES | {"augment.speed": 0.1},
-    "gain": _WAVES | {"augment.gain": 6.0},
-    "noise": _WAVES | {"augment.noise": 0.5},
-}
 TABLES = {
     "main": Table(_of_models(_PAPERS)),
     "split811": Table(_of_models(_PAPERS), ("paper_811",)),
@@ -122,7 +107,7 @@ TABLES = {
         parts="all",
     ),
     "ingredients": Table(
-        tuple(Row(name, fields=fields) for name, fields in INGREDIENTS.items()),
+        tuple(Row(name, ingredient=name) for name in ingredients.INGREDIENTS),
         ("",),
         parts="all",
     ),
@@ -163,6 +148,7 @@ def choose_models(name: str, chosen: Sequence[str]) -> Table:
     Args:
       name: A name in `TABLES`.
       chosen: Names in `models.MODELS`, or package.module:Class; empty for the table's.
+        For a table of ingredients one, with its recipe.
 
     Raises:
       ValueError: For an unknown table or model, or a table that is not of models.
@@ -175,11 +161,16 @@ def choose_models(name: str, chosen: Sequence[str]) -> Table:
     table = TABLES[name]
     if not chosen:
         return table
-    if not table.of_models:
-        raise ValueError(f"the rows of table {name} are no models: leave --models out")
     for model in chosen:
         if model != models.FLOOR:
             models.row(model)
+    if table.of_ingredients:
+        if len(chosen) > 1 or models.FLOOR in chosen:
+            raise ValueError(f"table {name} is of one network: --models=glam_plus")
+        rows = [dataclasses.replace(row, model=chosen[0]) for row in table.rows]
+        return dataclasses.replace(table, rows=tuple(rows))
+    if not table.of_models:
+        raise ValueError(f"the rows of table {name} are no models: leave --models out")
     rows = _of_models(dict.fromkeys(chosen), table.rows[0].recipe)
     return dataclasses.replace(table, rows=rows)
 
@@ -204,12 +195,16 @@ def cells(
             protocol, folds = prepared.hold_out_speakers(whole)
             runs = table.seeds * folds
         for row in table.rows:
-            config = _config(row, make_config)
+            config, name = _config(row, make_config), row.name
+            if row.ingredient:
+                if not ingredients.fits(row.ingredient, config):
+                    continue
+                name = ingredients.toggle(row.ingredient, config)
             config.protocol, config.tfds_splits = protocol, part
             if not any(config.label_sets.values()):
                 config.classes = whole.classes
             config.num_runs = config.num_runs or runs
-            made.append(Cell(row.name, config))
+            made.append(Cell(name, config))
     return made
 
 

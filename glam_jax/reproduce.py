@@ -17,7 +17,8 @@ Tables:
   honest    as main, with a session left out, then a speaker
   fair      all models with GLAM's recipe
   plus      a linear floor, glam, glam with the recipe of glam_plus, and glam_plus
-  ingredients  a model (glam, or config's) and what may help it, one thing at a time
+  ingredients  a model with its recipe (glam, config's or that of --models), and what
+            may help it, one thing at a time: added, or taken away where it has it
 
 config.num_runs is 100 where it is 0 (honest: each fold once). In plus and ingredients
 speakers are held out, each of them or five groups of more than 12, and --seeds times
@@ -47,7 +48,7 @@ from ml_collections import config_flags
 
 import configs
 from data_prep import paths
-from glam_jax import command, grid, values
+from glam_jax import command, grid, ingredients, values
 
 CONFIGS = pathlib.Path(configs.__file__).parent
 
@@ -71,7 +72,10 @@ def define_flags() -> None:
         "seeds", 3, "Of each fold, in plus and ingredients.", lower_bound=1
     )
     flags.DEFINE_list(
-        "models", [], "Models instead of the table's: names, or package.module:Class."
+        "models",
+        [],
+        "Models instead of the table's: names, or package.module:Class. Of ingredients "
+        "one, whose recipe is taken apart.",
     )
     flags.DEFINE_bool("list", False, "Only shows the trainings, and what is done.")
     flags.DEFINE_string("shard", "", "i/n: every n-th training, from the i-th.")
@@ -110,6 +114,8 @@ def config_maker(
       ValueError: When a flag sets what the table sets.
     """
     own = {"protocol"}.union(*(row.fields for row in table.rows))
+    for row in table.rows:
+        own |= ingredients.INGREDIENTS.get(row.ingredient, {}).keys()
     own |= {"model"} if any(row.model for row in table.rows) else set()
     flag = flags.FLAGS["config"]
     file, _, argument = config_file.partition(":")

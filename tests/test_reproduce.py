@@ -16,7 +16,15 @@ from test_claims import held_by_another_process
 
 from configs import base, emodb, iemocap
 from configs import demo as demo_config
-from glam_jax import comparison, ensembles, grid, prepared, reproduce
+from glam_jax import (
+    comparison,
+    ensembles,
+    grid,
+    ingredients,
+    prepared,
+    reproduce,
+    values,
+)
 
 ROOT = pathlib.Path(__file__).parents[1]
 
@@ -63,10 +71,11 @@ def test_speakers_are_held_out_where_what_helps_on_others_is_measured(data_dir):
 
     table = dataclasses.replace(grid.TABLES["ingredients"], seeds=2)
     made = {cell.row: cell.config for cell in grid.cells(table, make_config)}
-    assert made.keys() == grid.INGREDIENTS.keys()
+    assert made.keys() == ingredients.INGREDIENTS.keys()
     assert {c.protocol for c in made.values()} == {"speaker"}
     assert {c.num_runs for c in made.values()} == {2 * 4}
     assert made["speed"].augment.speed == 0.1 and made["plain"].augment.speed == 0
+    assert (made["speed"].features, made["speed"].frontend) == ("waveform", "mfcc")
     # The network and the recipe of glam_plus are told apart.
     rows = [grid.Row("a", "glam_plus"), grid.Row("b", "glam", "glam_plus")]
     table = grid.Table(tuple(rows), ("",), parts="all")
@@ -74,6 +83,30 @@ def test_speakers_are_held_out_where_what_helps_on_others_is_measured(data_dir):
     assert (network.model, recipe.model) == ("glam_plus", "glam")
     recipe.model = "glam_plus"
     assert network == recipe
+
+
+def test_a_recipe_is_taken_apart(data_dir):
+    """What glam_plus has is taken away, what it lacks is added; all can be trained."""
+
+    def make_config(options):
+        config = shorten(demo_config.get_config(options), data_dir)
+        config.num_runs = 1
+        return config
+
+    table = grid.choose_models("ingredients", ["glam_plus"])
+    made = {cell.row: cell.config for cell in grid.cells(table, make_config)}
+    assert {"no cosine", "no ema", "mixup", "no pitch", "masks", "log-mel"} <= set(made)
+    assert "speaker" not in made  # of sound there is none
+    plain = made["plain"]
+    assert made["no pitch"].frontend == "mfcc" and plain.frontend == "mfcc_pitch"
+    assert made["log-mel"].frontend == "logmel"
+    assert {config.features for config in made.values()} == {"waveform"}
+    assert made["no cosine"].schedule == "exp" and made["mixup"].mixup_alpha == 0.5
+    for config in made.values():
+        values.check(config)
+        assert config.model == "glam_plus" and (config == plain) == (config is plain)
+    with pytest.raises(ValueError, match="of one network: --models=glam_plus"):
+        grid.choose_models("ingredients", ["glam", "glam_plus"])
 
 
 def test_speakers_that_nobody_names_cannot_be_held_out(data_dir, monkeypatch):
