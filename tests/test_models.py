@@ -72,8 +72,9 @@ def test_training_pass_is_the_references(name, compiler_options):
     model = models.create_model(name, **NO_DROPOUT.get(name, {}))
     # On some processors the rounding of float32 puts a gradient of multiscale_mha 2e-3
     # off: most likely a ReLU or a maximum takes the other side. With AVX2 alone, and in
-    # float64, all are within 5e-6.
-    precise = name == "multiscale_mha"
+    # float64, all are within 5e-6. Of aacnn, a bias before BatchNorm has no gradient:
+    # the reference's rounding alone is 94 % of what is allowed, and ours adds to it.
+    precise = name in ("multiscale_mha", "aacnn")
 
     def forward(params):
         logits, updates = model.apply(
