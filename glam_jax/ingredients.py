@@ -9,6 +9,8 @@ from typing import Any
 
 import ml_collections
 
+from glam_jax import values
+
 INGREDIENTS: dict[str, dict[str, Any]] = {
     "plain": {},
     "cosine": {"schedule": "cosine", "warmup_epochs": 1},
@@ -33,14 +35,20 @@ _OF_WAVES = {"short", "augment.speed", "augment.gain", "augment.noise"}
 
 
 def fits(name: str, config: ml_collections.ConfigDict) -> bool:
-    """Whether a config can have an ingredient: records of sound know no speaker's mean.
+    """Whether a config can have an ingredient.
+
+    Of sound no speaker's mean is known, and what varies sound needs features that are
+    computed from it in the training step.
 
     Args:
       name: A name in `INGREDIENTS`.
       config: The config.
     """
-    is_of_records = INGREDIENTS[name].get("normalise") == "speaker"
-    return not (is_of_records and config["features"] == "waveform")
+    fields = INGREDIENTS[name]
+    if config["features"] == "waveform":
+        return fields.get("normalise") != "speaker"
+    in_step = config["features"] in values.NAMES["frontend"]
+    return in_step or not _OF_WAVES & fields.keys()
 
 
 def toggle(name: str, config: ml_collections.ConfigDict) -> str:

@@ -109,6 +109,12 @@ def test_a_recipe_is_taken_apart(data_dir):
         grid.choose_models("ingredients", ["glam", "glam_plus"])
 
 
+def test_what_varies_sound_is_left_out_of_features_that_no_step_computes():
+    config = emodb.get_config("model=apcnn")
+    left_out = [n for n in ingredients.INGREDIENTS if not ingredients.fits(n, config)]
+    assert left_out == ["silence", "speed", "gain", "noise"]
+
+
 def test_speakers_that_nobody_names_cannot_be_held_out(data_dir, monkeypatch):
     config = shorten(demo_config.get_config(), data_dir)
     told = {"without_speaker": 3, "speakers": 4}

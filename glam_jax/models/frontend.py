@@ -132,6 +132,7 @@ def _log10(power: jax.Array) -> jax.Array:
 
 
 def _power_by_fft(waves: jax.Array, n_fft: int, hop: int, pad_mode: str) -> jax.Array:
+    """(segments, samples) -> (segments, frames, bins), bins from 0 to half of n_fft."""
     window = features.hann_window(n_fft).astype(np.float32)
     x = _frames(waves, n_fft, hop, pad_mode, columns=1)[:, :, 0] * window
     y = jnp.fft.rfft(x)

@@ -232,6 +232,7 @@ def _played(
     passed = speed * jnp.arange(length)
     place = jnp.floor(start) + passed
     share = place - jnp.floor(place)
+    # A start before the end, and at most 1.5 times as far: twice around at most.
     before = _wrapped(_wrapped(jnp.floor(place).astype(jnp.int32), end), end)
     after = _wrapped(before + 1, end)
 
