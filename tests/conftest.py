@@ -101,3 +101,14 @@ def config(data_dir, without_figures):
     config = shorten(demo_config.get_config(), data_dir)
     config.model = TINY  # the loop is the same for all
     return config
+
+
+@pytest.fixture(params=["this platform", "a TPU or ONNX"])
+def platform(request, monkeypatch):
+    """What is computed on CPUs and GPUs; and in another way elsewhere, here too."""
+    if request.param != "this platform":
+
+        def elsewhere(*operands, default, **_):
+            return default(*operands)
+
+        monkeypatch.setattr(jax.lax, "platform_dependent", elsewhere)

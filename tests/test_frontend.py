@@ -23,17 +23,6 @@ def segments():
     return np.stack([*speech, click, np.zeros(28800)]).astype(np.float32)
 
 
-@pytest.fixture(params=["this platform", "a TPU or ONNX"])
-def platform(request, monkeypatch):
-    """An FFT on CPUs and GPUs; matrix products elsewhere, computed here."""
-    if request.param != "this platform":
-
-        def elsewhere(waves, *, default, **_):
-            return default(waves)
-
-        monkeypatch.setattr(frontend.lax, "platform_dependent", elsewhere)
-
-
 @pytest.mark.usefixtures("platform")
 @pytest.mark.parametrize("pad_mode", features.PAD_MODES)
 @pytest.mark.parametrize("kind", frontend.KINDS)

@@ -222,10 +222,24 @@ def test_a_shift_only_turns_a_segment():
     np.testing.assert_array_equal(np.roll(turned, -place), wave.astype(np.float32))
 
 
+@pytest.mark.usefixtures("platform")
 def test_speed_moves_a_tone_by_so_many_percent():
     tone = np.tile(np.sin(2 * np.pi * 1000 * SECOND), (16, 1, 1))
     peaks = np.abs(np.fft.rfft(varied(tone, speed=0.1)[:, 0])).argmax(axis=1)
     assert 900 <= peaks.min() < 960 and 1040 < peaks.max() <= 1100
+
+
+@pytest.mark.usefixtures("platform")
+@pytest.mark.parametrize("samples", [3, 500, 8000])
+def test_speed_reads_between_two_samples_and_begins_anew_at_the_end(samples):
+    random = np.random.default_rng(0)
+    wave = random.normal(size=(1, samples)).astype(np.float32)
+    around = np.append(wave, wave)
+    for change in np.float32([-0.3, -0.1, 0, 0.07, 0.3]):
+        place = (1 + change) * np.arange(samples, dtype=np.float32)
+        wanted = np.interp(place, np.arange(2 * samples), around)
+        played = inputs._at_speed(jnp.asarray(wave), change, 0.3, samples, False)
+        np.testing.assert_allclose(played[0], wanted, atol=1e-5)
 
 
 def test_gain_and_noise_are_of_the_level_that_was_asked_for():
@@ -342,6 +356,7 @@ def test_records_of_short_recordings_end_in_silence_where_that_is_asked_for(
     np.testing.assert_allclose([*mean[:, 0], *deviation[:, 0]], [2, 1, 1, 1])
 
 
+@pytest.mark.usefixtures("platform")
 def test_silence_stays_where_it_is_when_a_segment_is_varied():
     wave = np.random.default_rng(0).normal(0, 0.1, (16, 1, 8000)).astype(np.float32)
     wave[:, :, 4000:] = 0

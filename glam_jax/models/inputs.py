@@ -5,18 +5,22 @@ segments, and whoever loads or exports it has them.
 """
 
 import dataclasses
+import functools
+import math
 from collections.abc import Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from jax import lax
 
 from glam_jax import streams
 from glam_jax.models import frontend, layers
 
 MEAN, DEVIATION = "input_mean", "input_deviation"  # in the collection batch_stats
 _WIDEST_MASK = 0.15  # of the axis
+_BLOCK = 128  # samples, the lanes of a TPU
 
 
 @dataclasses.dataclass(frozen=True)
@@ -201,8 +205,13 @@ def _end(x: jax.Array) -> jax.Array:
 def _varied(x: jax.Array, draw: jax.Array, inputs: Inputs) -> jax.Array:
     """(1, samples) or (frequency, time), shifted, and a waveform varied."""
     augment = inputs.augment
-    if augment.shift or augment.speed:
-        x = _played(x, draw, augment, inputs.has_silence)
+    end = _end(x) if inputs.has_silence else x.shape[1]
+    if augment.shift:
+        start = jax.random.uniform(_key(draw, "start")) * end
+        x = _shifted(x, start.astype(jnp.int32), end)
+    if augment.speed:
+        change = augment.speed * jax.random.uniform(_key(draw, "speed"), minval=-1)
+        x = _at_speed(x, change, augment.speed, end, inputs.has_silence)
     if augment.gain:
         decibel = jax.random.uniform(_key(draw, "gain"), minval=-1) * augment.gain
         x = x * 10 ** (decibel / 20)
@@ -218,34 +227,65 @@ def _varied(x: jax.Array, draw: jax.Array, inputs: Inputs) -> jax.Array:
     return x
 
 
-def _played(
-    x: jax.Array, draw: jax.Array, augment: Augment, has_silence: bool
-) -> jax.Array:
-    """(n, time), from another start and at another speed; its start follows its end.
+def _shifted(x: jax.Array, start: jax.Array, end: jax.Array | int) -> jax.Array:
+    """(n, time) from another start, whose own start follows its end."""
+    length = x.shape[1]
+    twice = jnp.concatenate([x, x], axis=1)
+    late = lax.dynamic_slice_in_dim(twice, start, length, axis=1)
+    early = lax.dynamic_slice_in_dim(twice, length - (end - start), length, axis=1)
+    place = jnp.arange(length)
+    return jnp.where(place < end - start, late, jnp.where(place < end, early, x))
 
-    Once: where silence fills segments up, it follows what was played.
+
+def _at_speed(
+    x: jax.Array,
+    change: jax.Array,
+    most: float,
+    end: jax.Array | int,
+    has_silence: bool,
+) -> jax.Array:
+    """(1, samples), faster by a share of at most `most`, or slower.
+
+    Silence follows what was played, or else its start.
     """
     length = x.shape[1]
-    end = _end(x) if has_silence else length
-    start = jax.random.uniform(_key(draw, "start")) * end * augment.shift
-    speed = 1 + augment.speed * jax.random.uniform(_key(draw, "speed"), minval=-1)
-    passed = speed * jnp.arange(length)
-    place = jnp.floor(start) + passed
-    share = place - jnp.floor(place)
-    # A start before the end, and at most 1.5 times as far: twice around at most.
-    before = _wrapped(_wrapped(jnp.floor(place).astype(jnp.int32), end), end)
-    after = _wrapped(before + 1, end)
-
-    def at(samples):  # faster than by x[:, samples], which looks after negative ones
-        return jnp.take(x, samples, axis=1, mode="clip")
-
-    played = at(before) * (1 - share) + at(after) * share
-    return jnp.where(passed < end - 1, played, 0) if has_silence else played
+    place = (1 + change) * jnp.arange(length)
+    beyond = math.ceil(most * length) + 1
+    x = jnp.concatenate([x, x[:, :beyond]], axis=1)
+    read = functools.partial(_read_by_slices, most=most)
+    played = lax.platform_dependent(x[0], place, cpu=_read, cuda=_read, default=read)
+    return jnp.where(place < end - 1, played, 0)[None] if has_silence else played[None]
 
 
-def _wrapped(place: jax.Array, end: jax.Array | int) -> jax.Array:
-    """Places before `end`, which those from there on begin anew; no division."""
-    return jnp.where(place < end, place, place - end)
+def _read(x: jax.Array, place: jax.Array) -> jax.Array:
+    """(samples,) at places between them."""
+    before = jnp.floor(place)
+    share = place - before
+    # Faster than x[before], which looks after negative places.
+    at = functools.partial(jnp.take, x, mode="clip")
+    before = before.astype(jnp.int32)
+    return at(before) * (1 - share) + at(before + 1) * share
+
+
+def _read_by_slices(x: jax.Array, place: jax.Array, most: float) -> jax.Array:
+    """As `_read`, of places that drift from a steady pace by a share of at most `most`.
+
+    A TPU reads slices fast, and single samples slowly: each block of places is read as
+    one slice, and a place is the sum of those samples that its drift can reach.
+    """
+    drift = math.ceil(most * _BLOCK) + 1
+    blocks = jnp.pad(place, (0, -len(place) % _BLOCK), mode="edge")
+    blocks = blocks.reshape(-1, _BLOCK)
+    begins = jnp.floor(blocks[:, 0]).astype(jnp.int32)
+    size = _BLOCK + 2 * drift
+    x = jnp.pad(x, (drift, size))
+    slices = jax.vmap(lambda begin: lax.dynamic_slice(x, (begin,), (size,)))(begins)
+    drifted = blocks - begins[:, None] - jnp.arange(_BLOCK) + drift
+    read = sum(
+        slices[:, at : at + _BLOCK] * jnp.maximum(1 - jnp.abs(drifted - at), 0)
+        for at in range(2 * drift + 1)
+    )
+    return read.reshape(-1)[: len(place)]
 
 
 def _warped(x: jax.Array, draw: jax.Array, most: float) -> jax.Array:
