@@ -37,7 +37,7 @@ class Resident:
         owner = dataset.utterance
         features = dataset.features.read_all()
         data = steps.Data(features, owner, dataset.labels[owner])
-        self._data = layout.share(data)
+        self._data = layout.share(data.tiled())
 
     def chunks(
         self,
@@ -93,7 +93,7 @@ class Stream:
                 features.reshape(*part.segments.shape, *features.shape[1:]),
                 owner,
                 self._dataset.labels[owner],
-            )
+            ).tiled()
             each = [jax.tree.map(lambda x, k=k: x[k], data) for k in range(len(owner))]
             yield Chunk(
                 self._layout.put(each),

@@ -1,6 +1,7 @@
 """What runs on the devices: the training state, the step, and the evaluation."""
 
 import dataclasses
+import math
 from typing import Any
 
 import flax
@@ -15,6 +16,8 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from glam_jax import models, parallel, streams
 from glam_jax.models import inputs
+
+_TILE = 8, 128  # of a TPU's memory
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,14 +95,38 @@ class Data(flax.struct.PyTreeNode):
     """Segments on a device.
 
     Attributes:
-      features: (segments, frequency, time) float32.
+      features: (segments, frequency, time) float32; see `tiled` for sound.
       utterance: (segments,) int32, the utterance that a segment is from.
       labels: (segments,) int32, the class of a segment.
+      samples: Of a segment whose features are tiles; 0 where they are not.
     """
 
     features: Leaf
     utterance: Leaf
     labels: Leaf
+    samples: int = flax.struct.field(pytree_node=False, default=0)
+
+    def tiled(self) -> "Data":
+        """The same, with segments of sound as (samples / 128, 128), filled up.
+
+        In whole tiles of a TPU's memory, since it would copy all data in each step to
+        read some long rows.
+        """
+        *segments, height, samples = self.features.shape
+        if height != 1:
+            return self
+        x = self.features.reshape(*segments, samples)
+        ends = [(0, 0)] * len(segments) + [(0, -samples % math.prod(_TILE))]
+        x = jnp.pad(x, ends) if isinstance(x, jax.Array) else np.pad(x, ends)
+        x = x.reshape(*segments, -1, _TILE[1])
+        return self.replace(features=x, samples=samples)
+
+    def segments(self, indices: Int[Array, "*shape"]) -> Float[Array, "*shape f t"]:
+        """Segments by their indices."""
+        x = self.features[indices]
+        if not self.samples:
+            return x
+        return x.reshape(*indices.shape, 1, -1)[..., : self.samples]
 
 
 class Window(flax.struct.PyTreeNode):
@@ -282,7 +309,7 @@ def train_step(
     """
     config, axis = setup.config, setup.axis
     weight = window.mixing_weights[state.step - window.epoch_start]
-    features, labels = data.features[pairs], data.labels[pairs]
+    features, labels = data.segments(pairs), data.labels[pairs]
     if inputs.mixes_features(setup.model):
         x, *partner = features.astype(config.dtype)
         mixing = {"partner": partner[0], "weight": weight} if config.mixup_alpha else {}
@@ -415,7 +442,7 @@ def evaluate(
 
     def body(i, logit_sums):
         batch = lax.dynamic_slice_in_dim(segments, i * batch_size, batch_size)
-        x = data.features[batch].astype(setup.config.dtype)
+        x = data.segments(batch).astype(setup.config.dtype)
         logits: Any = setup.model.apply(variables, x, train=False)
         logits = jnp.where(batch[:, None] >= 0, logits, 0)
         return logit_sums.at[data.utterance[batch]].add(logits)

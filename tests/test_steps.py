@@ -192,6 +192,17 @@ def rates(config, epochs, steps_per_epoch=10):
     ]
 
 
+def test_segments_of_sound_come_whole_out_of_their_tiles():
+    sound, features = speech_like(5, shape=(1, 3000)), speech_like(5)
+    assert features.tiled() is features
+    tiles = sound.tiled()
+    assert tiles.features.shape == (5, 24, 128)
+    indices = jnp.array([[3, -1], [0, 3]])
+    read = jax.jit(lambda data: data.segments(indices))
+    np.testing.assert_array_equal(read(tiles), sound.features[indices])
+    np.testing.assert_array_equal(read(sound), sound.features[indices])
+
+
 def test_exp_falls_after_each_epoch(recipe):
     np.testing.assert_allclose(
         rates(recipe, [0, 0.9, 1, 2]), [1e-3, 1e-3, 0.95e-3, 0.9025e-3], rtol=1e-6

@@ -203,6 +203,7 @@ def mapped_step(
         utterance=array((SEGMENTS,)),
         labels=array((SEGMENTS,)),
     )
+    data = jax.eval_shape(steps.Data.tiled, data)
     window = steps.Window(
         seed=array(()),
         class_weights=array((num_classes,), np.float32),
