@@ -281,10 +281,10 @@ def _read_by_slices(x: jax.Array, place: jax.Array, most: float) -> jax.Array:
     x = jnp.pad(x, (drift, size))
     slices = jax.vmap(lambda begin: lax.dynamic_slice(x, (begin,), (size,)))(begins)
     drifted = blocks - begins[:, None] - jnp.arange(_BLOCK) + drift
-    read = sum(
-        slices[:, at : at + _BLOCK] * jnp.maximum(1 - jnp.abs(drifted - at), 0)
-        for at in range(2 * drift + 1)
-    )
+    read = jnp.zeros_like(drifted)
+    for at in range(2 * drift + 1):
+        weight = jnp.maximum(1 - jnp.abs(drifted - at), 0)
+        read += weight * slices[:, at : at + _BLOCK]
     return read.reshape(-1)[: len(place)]
 
 
