@@ -1,11 +1,13 @@
 """The step compiled for accelerators that are not there."""
 
 import jax
+import numpy as np
 import pytest
 
 from configs import iemocap
 from glam_jax import steps
 from glam_jax.benchmark import compiled
+from glam_jax.models import inputs
 
 SHAPE = (8, 12)
 
@@ -61,6 +63,35 @@ def test_a_step_compiles_for_the_chips_of_a_topology(recipe):
 def test_a_topology_that_libtpu_does_not_know_is_refused_with_examples(recipe):
     with pytest.raises(ValueError, match=r"'v5e:3x77'.*v5e:2x2"):
         compiled.tpu_rows(recipe, "v5e:3x77", SHAPE)
+
+
+@pytest.mark.tpu
+@needs_libtpu
+def test_a_tpu_reads_of_sound_what_it_trains_on():
+    """Neither all segments, to gather a few, nor a tile of memory for each sample."""
+    device = compiled._topology_devices("v5e:2x2")[0]
+    on_device = jax.sharding.SingleDeviceSharding(device)
+
+    def moved(function, *shapes):
+        given = [jax.ShapeDtypeStruct(s, d, sharding=on_device) for s, d in shapes]
+        cost = jax.jit(function).lower(*given).compile().cost_analysis()
+        return cost["bytes accessed"]
+
+    def gathered(tiles, indices):
+        return steps.Data(tiles, None, None, samples).segments(indices)
+
+    count, samples = 1000, 30000
+    sound = np.zeros((count, 1, samples), np.float32)
+    tiles = steps.Data(sound, None, None).tiled().features
+    of_batch = 4 * 32 * samples
+    shapes = (tiles.shape, np.float32), ((32,), np.int32)
+    assert moved(gathered, *shapes) < 8 * of_batch < sound.nbytes / 2
+
+    def faster(x, change):
+        return inputs._at_speed(x, change, 0.1, samples, False)
+
+    shapes = ((32, 1, samples), np.float32), ((32,), np.float32)
+    assert moved(jax.vmap(faster), *shapes) < 100 * of_batch
 
 
 def test_an_unknown_generation_is_refused_with_examples(recipe):
