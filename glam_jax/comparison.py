@@ -57,8 +57,24 @@ def _tested(training: Training, run: int) -> dict[str, tuple[int, str]]:
     }
 
 
-def pairs(trainings: Sequence[Training]) -> list[dict[str, Any]]:
-    """Compares each two trainings that can be compared, the later with the earlier.
+def couples(
+    trainings: Sequence[Training], to_first: bool = False
+) -> list[tuple[Training, Training]]:
+    """Each two trainings, or each with the first alone; the earlier comes first."""
+    if to_first:
+        return [(trainings[0], other) for other in trainings[1:]]
+    return list(itertools.combinations(trainings, 2))
+
+
+def pairs(
+    trainings: Sequence[Training], to_first: bool = False
+) -> list[dict[str, Any]]:
+    """Compares trainings that can be compared, the later with the earlier.
+
+    Args:
+      trainings: The trainings.
+      to_first: Whether each is compared with the first alone, so that the correction
+        allows for no other tests; if not, each two are.
 
     Returns:
       For each pair, over 'runs' and, where they were tested on speakers that they were
@@ -68,7 +84,7 @@ def pairs(trainings: Sequence[Training]) -> list[dict[str, Any]]:
       None for what cannot be told.
     """
     compared = []
-    for first, second in itertools.combinations(trainings, 2):
+    for first, second in couples(trainings, to_first):
         if what_differs(first, second):
             continue
         names = {"row": second.name, "against": first.name}

@@ -376,8 +376,10 @@ def write(name: str, grid: Sequence[Cell], out: pathlib.Path) -> None:
             if is_finished(cell.folder(out))
         ]
         if finished:
-            parts = tables.in_parts(_with_ensembles(finished))
-            print("\n" + tables.write(out / name, name, parts))
+            rows = (
+                finished if TABLES[name].of_ingredients else _with_ensembles(finished)
+            )
+            print("\n" + tables.write(out / name, name, tables.in_parts(rows)))
             print(f"All files: {out / name}")
     if len(finished) < len(grid):
         count = len(grid) - len(finished)

@@ -50,7 +50,7 @@ def write(
             [
                 _part_columns(part[0]) | pair
                 for part in parts
-                for pair in comparison.pairs(part)
+                for pair in comparison.pairs(part, _to_first(table))
             ],
         ),
     }
@@ -93,7 +93,7 @@ def as_markdown(table: str, parts: Sequence[Sequence[results.Training]]) -> str:
         blocks.append(f"## {markup.markdown_text(_title(table, part))}")
         for _, words, lines in captioned_lines(table, part):
             blocks += [words, markup.markdown(lines)]
-        if note := _note(part):
+        if note := _note(table, part):
             blocks.append(markup.markdown_text(note))
     return "\n\n".join(blocks) + "\n"
 
@@ -109,7 +109,7 @@ def as_latex(table: str, parts: Sequence[Sequence[results.Training]]) -> str:
             label = re.sub("[^a-z0-9]+", "-", "-".join([*names, kind]).lower())
             caption = f"{_title(table, part)}. {words}"
             blocks.append(markup.latex(lines, caption, f"tab:{label.strip('-')}"))
-        if note := _note(part):
+        if note := _note(table, part):
             blocks.append(f"% {text.printable(note)}")
     return "\n\n".join(blocks) + "\n"
 
@@ -122,8 +122,13 @@ def _title(table: str, part: Sequence[results.Training]) -> str:
     )
 
 
-def _note(part: Sequence[results.Training]) -> str:
-    others = not_compared(part)
+def _to_first(table: str) -> bool:
+    """Whether rows are compared with the first alone: ingredients with their recipe."""
+    return table == "ingredients"
+
+
+def _note(table: str, part: Sequence[results.Training]) -> str:
+    others = not_compared(part, _to_first(table))
     return f"Not compared: {'; '.join(others)}." if others else ""
 
 
@@ -150,7 +155,7 @@ def captioned_lines(
       For each what it is ('results', 'runs' or 'speakers'), a caption and its lines.
     """
     how = results.epoch(part[0].report)
-    pairs = comparison.pairs(part)
+    pairs = comparison.pairs(part, _to_first(table))
     best = clearly_best(part, pairs)
     caption = f"In percent, mean ± sd over n runs; {how}."
     if best:
@@ -284,6 +289,8 @@ def result_line(
         for measure in ("wa", "ua"):
             title = f"{metrics.TITLES[measure]}, last epoch"
             line[title] = cell("last", measure)
+    if comparison.held_out_speakers([training]):
+        line["pooled UA"] = f"{report['pooled']['ua']:.2f}"
     title, found = published(table, training)
     for measure, figure in itertools.zip_longest(metrics.NAMES, found):
         cell = mean_sd(figure._asdict()) if figure else ""
@@ -323,11 +330,11 @@ def _p(p: float | None) -> str:
     return f"{p:.2g}" if p >= 1e-4 else "<0.0001"
 
 
-def not_compared(part: Sequence[results.Training]) -> list[str]:
-    """The pairs of trainings that cannot be compared, with the reason."""
+def not_compared(part: Sequence[results.Training], to_first: bool) -> list[str]:
+    """The pairs of `comparison.couples` that cannot be compared, with the reason."""
     return [
         f"{second.name} and {first.name} ({reason})"
-        for first, second in itertools.combinations(part, 2)
+        for first, second in comparison.couples(part, to_first)
         if (reason := comparison.what_differs(first, second))
     ]
 

@@ -77,6 +77,22 @@ def test_pairs_of_held_out_speakers_have_an_interval_of_two_bounds():
     assert "Holm's correction of p allows for all 0 tests." in written
 
 
+def test_an_ingredient_is_compared_with_its_recipe_alone():
+    """Other tests would cost it significance."""
+    names = ("plain", "no ema", "no speed")
+    part = [invented.training(name, [60, 61, 62], protocol="speaker") for name in names]
+    written = tables.as_markdown("ingredients", [part])
+    assert "no ema against plain" in written and "no speed against plain" in written
+    assert "no speed against no ema" not in written
+    assert "no speed against no ema" in tables.as_markdown("plus", [part])
+
+
+def test_what_was_tested_on_other_speakers_has_the_ua_of_all_of_them():
+    honest = invented.training("a", [60.0], protocol="speaker")
+    assert tables.result_line("", honest)["pooled UA"] == "100.00"
+    assert "pooled UA" not in tables.result_line("", GLAM)
+
+
 def test_pairs_on_other_utterances_are_named_instead():
     part = [invented.training("mhcnn", [79.0, 80.0, 81.0], tested=("a", "e")), GLAM]
     written = tables.as_markdown("main", [part])
