@@ -36,8 +36,9 @@ class Resident:
         self._layout = layout
         owner = dataset.utterance
         features = dataset.features.read_all()
-        data = steps.Data(features, owner, dataset.labels[owner])
-        self._data = layout.share(data.tiled())
+        data = steps.Data(features, owner, dataset.labels[owner]).tiled()
+        del features  # those of sound are copied
+        self._data = layout.share(data)
 
     def chunks(
         self,
