@@ -54,9 +54,14 @@ def of_folds(training: Training) -> Training:
         measure: metrics.summarise([run["last"][measure] for run in once], ratio)
         for measure in metrics.NAMES
     }
-    matrix = np.sum([run["confusion_matrix"] for run in once], axis=0).tolist()
-    told = {"runs": runs, "confusion_matrix": matrix}
-    told |= {"summary": dict.fromkeys(report["summary"], summary)}
+    matrix = np.sum([run["confusion_matrix"] for run in once], axis=0)
+    told = {
+        "runs": runs,
+        "confusion_matrix": matrix.tolist(),
+        "pooled": metrics.from_confusion(matrix),
+        "calibration_error": metrics.calibration_error(training.labels, probabilities),
+        "summary": dict.fromkeys(report["summary"], summary),
+    }
     return dataclasses.replace(averaged, report=report | told)
 
 

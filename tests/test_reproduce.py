@@ -394,6 +394,9 @@ def test_the_seeds_of_a_fold_are_averaged_in_a_row_of_their_own():
     assert averaged.name == "glam, 2 averaged"
     assert [run["last"]["wa"] for run in averaged.report["runs"]] == [25] * 4
     assert averaged.report["summary"]["last"]["ua"]["n"] == 2
+    assert averaged.report["pooled"]["ua"] == 25
+    sureness = averaged.report["calibration_error"]
+    assert sureness == pytest.approx((55 + 90) / 2 - 25)
     assert comparison.what_differs(training, averaged) == ""
     for run in training.report["runs"]:
         run["fold"] = ""
