@@ -86,6 +86,7 @@ _PLUS = {
     "mixup_alpha": 0.0,
     "class_weights": True,
     "augment.speed": 0.1,
+    "augment.noise": 0.5,
 }
 MODELS = {
     "glam": Model(
