@@ -58,23 +58,23 @@ def _tested(training: Training, run: int) -> dict[str, tuple[int, str]]:
 
 
 def couples(
-    trainings: Sequence[Training], to_first: bool = False
+    trainings: Sequence[Training], base: str = ""
 ) -> list[tuple[Training, Training]]:
-    """Each two trainings, or each with the first alone; the earlier comes first."""
-    if to_first:
-        return [(trainings[0], other) for other in trainings[1:]]
+    """Each two trainings, the earlier first; or that of a name with each other one."""
+    if base:
+        first = [training for training in trainings if training.name == base]
+        others = [training for training in trainings if training.name != base]
+        return list(itertools.product(first, others))
     return list(itertools.combinations(trainings, 2))
 
 
-def pairs(
-    trainings: Sequence[Training], to_first: bool = False
-) -> list[dict[str, Any]]:
+def pairs(trainings: Sequence[Training], base: str = "") -> list[dict[str, Any]]:
     """Compares trainings that can be compared, the later with the earlier.
 
     Args:
       trainings: The trainings.
-      to_first: Whether each is compared with the first alone, so that the correction
-        allows for no other tests; if not, each two are.
+      base: The name of the one that each other is compared with, so that the
+        correction allows for no other tests; '' to compare each two.
 
     Returns:
       For each pair, over 'runs' and, where they were tested on speakers that they were
@@ -84,7 +84,7 @@ def pairs(
       None for what cannot be told.
     """
     compared = []
-    for first, second in couples(trainings, to_first):
+    for first, second in couples(trainings, base):
         if what_differs(first, second):
             continue
         names = {"row": second.name, "against": first.name}

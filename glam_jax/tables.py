@@ -50,7 +50,7 @@ def write(
             [
                 _part_columns(part[0]) | pair
                 for part in parts
-                for pair in comparison.pairs(part, _to_first(table))
+                for pair in comparison.pairs(part, _base(table))
             ],
         ),
     }
@@ -122,13 +122,13 @@ def _title(table: str, part: Sequence[results.Training]) -> str:
     )
 
 
-def _to_first(table: str) -> bool:
-    """Whether rows are compared with the first alone: ingredients with their recipe."""
-    return table == "ingredients"
+def _base(table: str) -> str:
+    """The row that the others are compared with; '' where each two are compared."""
+    return "plain" if table == "ingredients" else ""
 
 
 def _note(table: str, part: Sequence[results.Training]) -> str:
-    others = not_compared(part, _to_first(table))
+    others = not_compared(part, _base(table))
     return f"Not compared: {'; '.join(others)}." if others else ""
 
 
@@ -155,7 +155,7 @@ def captioned_lines(
       For each what it is ('results', 'runs' or 'speakers'), a caption and its lines.
     """
     how = results.epoch(part[0].report)
-    pairs = comparison.pairs(part, _to_first(table))
+    pairs = comparison.pairs(part, _base(table))
     best = clearly_best(part, pairs)
     caption = f"In percent, mean ± sd over n runs; {how}."
     if best:
@@ -330,11 +330,11 @@ def _p(p: float | None) -> str:
     return f"{p:.2g}" if p >= 1e-4 else "<0.0001"
 
 
-def not_compared(part: Sequence[results.Training], to_first: bool) -> list[str]:
+def not_compared(part: Sequence[results.Training], base: str) -> list[str]:
     """The pairs of `comparison.couples` that cannot be compared, with the reason."""
     return [
         f"{second.name} and {first.name} ({reason})"
-        for first, second in comparison.couples(part, to_first)
+        for first, second in comparison.couples(part, base)
         if (reason := comparison.what_differs(first, second))
     ]
 

@@ -84,6 +84,7 @@ def test_an_ingredient_is_compared_with_its_recipe_alone():
     written = tables.as_markdown("ingredients", [part])
     assert "no ema against plain" in written and "no speed against plain" in written
     assert "no speed against no ema" not in written
+    assert " against " not in tables.as_markdown("ingredients", [part[1:]])
     assert "no speed against no ema" in tables.as_markdown("plus", [part])
 
 
