@@ -55,7 +55,10 @@ install() {
 }
 
 # python MODULE ARGS: installs, then runs a module as a command.
-python() { install && run exec "$venv/bin/python" -m "$@"; }
+python() {
+  install  # no condition: within one, bash goes on after a command that failed
+  run exec "$venv/bin/python" -m "$@"
+}
 
 # Whether glam_jax has a command of this name.
 is_command() {

@@ -4,7 +4,7 @@ r"""Tells the emotion of recordings, by a trained model. For example:
   python -m glam_jax.predict runs/emodb_train_glam_speaker recording.wav
   python -m glam_jax.predict MODEL recordings/ --out=predictions.csv
   python -m glam_jax.predict MODEL recording.flac --over_time --plot=pictures
-  arecord -f S16_LE -r 16000 | python -m glam_jax.predict MODEL -
+  arecord -t raw -f S16_LE -r 16000 | python -m glam_jax.predict MODEL -
 
 MODEL is the folder of a training, or an exported one: the first name, where that folder
 holds model.json. Without it, it is the model that comes with this package, of which a
@@ -153,7 +153,8 @@ def listen(request: Request, name: str, blocks: Iterable[bytes]) -> None:
             if number == 0 and block.startswith(_CONTAINERS):
                 raise ValueError(
                     "the standard input is a sound file, and no raw samples: give its "
-                    "name, or send it through: sox FILE -t s16 -r 16000 -c 1 -"
+                    "name, or send it through: sox FILE -t s16 -r 16000 -c 1 - (of a "
+                    "microphone: arecord -t raw -f S16_LE -r 16000)"
                 )
             block = rest + block
             whole = len(block) // 2 * 2

@@ -46,6 +46,19 @@ def test_tpu_copies_the_tree_to_every_worker_and_trains_there():
     )
 
 
+def test_an_installation_that_failed_is_tried_again(tmp_path):
+    (tmp_path / "venv/bin").mkdir(parents=True)
+    commands = {"uv": '[ "$1" = --version ]', "venv/bin/python": "exit 3"}
+    for name, line in commands.items():
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
+    path = f"{tmp_path}:{os.environ['PATH']}"
+    for _ in range(2):
+        result = launch("train", DRY_RUN="", VENV=str(tmp_path / "venv"), PATH=path)
+        assert result.returncode == 1  # uv's; python, which ends with 3, did not run
+        assert result.stdout.startswith("installing")
+
+
 def test_arguments_with_spaces_arrive_whole_on_the_workers():
     result = launch("tpu", "my-tpu", "zone", "--", "--workdir=my runs/first")
     remote = shlex.split(result.stdout.splitlines()[-1])[-1]
