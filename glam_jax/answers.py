@@ -22,7 +22,7 @@ class Sheet:
     goes on from there.
 
     Attributes:
-      done: The recordings that an earlier command answered.
+      done: What an earlier command answered, by `key`.
     """
 
     def __init__(
@@ -55,19 +55,20 @@ class Sheet:
             header.append("seconds")
         self._write(None, text.csv_text(header, ()) if self._format == ".csv" else "")
 
-    def add(self, name: str, spans: Any, probabilities: Any) -> None:
+    def add(self, name: str, spans: Any, probabilities: Any, key: str = "") -> None:
         """Says what a model told of a recording.
 
         Args:
-          name: The recording.
+          name: What the lines call it.
           spans: (n, 2), start and end in seconds of each line; n is one for the whole.
           probabilities: (n, classes).
+          key: Which recording it is, for a command that goes on.
         """
         lines = [
             self._line(name, float(start), float(end), row.tolist())
             for (start, end), row in zip(spans, probabilities, strict=True)
         ]
-        self._write(name, "".join(lines))
+        self._write(key, "".join(lines))
 
     def _line(self, name: str, start: float, end: float, row: list[float]) -> str:
         emotion = self._class_names[row.index(max(row))]
@@ -87,23 +88,28 @@ class Sheet:
             cells.append(f"{end:.3f}")
         return text.csv_text(cells, ())
 
-    def _write(self, name: str | None, lines: str) -> None:
+    def _write(self, key: str | None, lines: str) -> None:
         self._file.write(lines)
         self._file.flush()
         if self._progress is not None:
-            self._progress.write(json.dumps([name, self._file.tell()]) + "\n")
+            self._progress.write(json.dumps([key, self._file.tell()]) + "\n")
             self._progress.flush()
 
 
-def check_free(path: pathlib.Path) -> None:
+def check_free(path: pathlib.Path, resumes: bool = True) -> None:
     """Checks that a file can receive answers.
 
+    Args:
+      path: The file.
+      resumes: Whether an unfinished one can be gone on with.
+
     Raises:
-      ValueError: When its name is none of `FORMATS`, or it is there and finished.
+      ValueError: When its name is none of `FORMATS`, or it is there and finished,
+        or cannot be gone on with.
     """
     if path.suffix not in FORMATS:
         raise ValueError(f"--out={path}: its name must end with .csv or .jsonl")
-    if path.exists() and not _progress(path).exists():
+    if path.exists() and not (resumes and _progress(path).exists()):
         raise ValueError(f"{path} is there already; delete it, or give another --out")
 
 
@@ -129,12 +135,12 @@ def kept(
       class_names: The classes.
       over_time: Whether an answer has a line for each segment.
       asked: What is asked of which model, for JSON: a command that asks something else
-        does not go on.
+        does not go on. None for what cannot be heard again.
 
     Raises:
       ValueError: See `check_free`; or when another command writes the file.
     """
-    check_free(path)
+    check_free(path, resumes=asked is not None)
     beside = _progress(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -156,13 +162,14 @@ def _resume(sheet: Sheet, file: IO[str], progress: IO[str], asked: Any) -> None:
     progress.seek(0)
     stamp = json.dumps(asked)
     begun, *rows = progress.read().split("\n")[:-1] or [""]  # a kill may cut the last
+    parsed = [json.loads(row) for row in rows]
+    length = parsed[-1][1] if parsed else 0
+    goes_on = begun == stamp and 0 < length <= os.fstat(file.fileno()).st_size
     progress.truncate(0)
-    progress.write("\n".join([stamp, *rows, ""]) if begun == stamp else f"{stamp}\n")
+    progress.write("\n".join([stamp, *(rows if goes_on else ()), ""]))
     progress.flush()
-    if begun == stamp and rows:
-        *_, (_, length) = parsed = [json.loads(row) for row in rows]
-        file.truncate(length)
-        sheet.done = {name for name, _ in parsed if name is not None}
+    file.truncate(length if goes_on else 0)
+    if goes_on:
+        sheet.done = {key for key, _ in parsed if key is not None}
     else:
-        file.truncate(0)
         sheet.begin()

@@ -87,8 +87,16 @@ def predict(request: Request, named: Sequence[str], source: str | None = None) -
     model = _load(request)
     for note in notes:
         _tell(f"passed over in {note}")
-    with _sheet(request, model) as sheet:
-        left = [recording for recording in found if recording.name not in sheet.done]
+    trained = [run["sha256"] for run in model.description["runs"]]
+    asked = [trained, request.run, request.over_time, request.pictures is not None]
+    with _sheet(request, model, asked) as sheet:
+        left = [recording for recording in found if recording.sound not in sheet.done]
+        if others := sheet.done - {recording.sound for recording in found}:
+            raise ValueError(
+                f"{request.out} has answers for recordings that are not named now, "
+                f"such as {min(others)}: name them too, delete the file, or give "
+                "another --out"
+            )
         if sheet.done:
             _tell(f"{request.out}: {len(found) - len(left)} recordings are there")
         show = None if request.out else True  # lines on a terminal show it too
@@ -109,12 +117,12 @@ def _answer(request, model, sheet, recording: recordings.Recording) -> None:
     answer = model.answer(sound)
     for warning in [*sound.warnings, *model.unheard(sound)]:
         _tell(f"warning: {recording.name} {warning}")
-    if request.over_time:
-        sheet.add(recording.name, answer.times, answer.over_time)
-    else:
-        sheet.add(recording.name, [(0, answer.seconds)], answer.probabilities[None])
     if request.pictures:
         _draw(request.pictures, recording, answer, model.class_names)
+    told = [(0, answer.seconds)], answer.probabilities[None]
+    if request.over_time:
+        told = answer.times, answer.over_time
+    sheet.add(recording.name, *told, key=recording.sound)
 
 
 def _draw(folder: pathlib.Path, recording, answer, class_names: Sequence[str]) -> None:
@@ -145,10 +153,10 @@ def listen(request: Request, name: str, blocks: Iterable[bytes]) -> None:
     Raises:
       ValueError: When the sound is none that can be used.
     """
-    model = _load(request)
+    model = _load(request, resumes=False)
     stream, rest = model.stream(), b""
     request = dataclasses.replace(request, over_time=True)
-    with _sheet(request, model) as sheet, signals.deferred() as is_stopped:
+    with _sheet(request, model, None) as sheet, signals.deferred() as is_stopped:
         for number, block in enumerate(blocks):
             if number == 0 and block.startswith(_CONTAINERS):
                 raise ValueError(
@@ -197,9 +205,9 @@ def from_microphone() -> Iterator[bytes]:
         raise ValueError(f"--microphone: {error}") from error
 
 
-def _load(request: Request):
+def _load(request: Request, resumes: bool = True):
     if request.out:
-        answers.check_free(request.out)
+        answers.check_free(request.out, resumes)
     # Not before all that takes no time: importing it takes seconds.
     from glam_jax import recognizer
 
@@ -209,12 +217,10 @@ def _load(request: Request):
     return model
 
 
-def _sheet(request: Request, model) -> contextlib.AbstractContextManager:
+def _sheet(request: Request, model, asked) -> contextlib.AbstractContextManager:
     if request.out is None:
         sheet = answers.printed(model.class_names, request.over_time)
         return contextlib.nullcontext(sheet)
-    trained = [run["sha256"] for run in model.description["runs"]]
-    asked = [trained, request.run, request.over_time]
     return answers.kept(request.out, model.class_names, request.over_time, asked)
 
 

@@ -3,6 +3,7 @@
 import collections
 import contextlib
 import dataclasses
+import hashlib
 import os
 import pathlib
 import re
@@ -34,6 +35,16 @@ class Recording:
     start: float = 0.0
     end: float | None = None
 
+    @property
+    def part(self) -> str:
+        """'#START-END', or '' for the whole file."""
+        return table.part_of_file(self.start or None, self.end)
+
+    @property
+    def sound(self) -> str:
+        """Which sound it is, however it was named."""
+        return f"{self.path.resolve()}{self.part}"
+
 
 def find(
     names: Sequence[str], source: str | None = None
@@ -52,7 +63,7 @@ def find(
     Raises:
       ValueError: When there is no such file or folder, or no sound in a folder.
     """
-    found: dict[tuple, Recording] = {}
+    found: dict[str, Recording] = {}
     notes, problems = [], []
     folder = paths.local(source, "--source") if source else None
     for path in [paths.local(name, "FILE") for name in names]:
@@ -77,9 +88,19 @@ def find(
         else:
             raise ValueError(f"there is no file or folder {path.absolute()}")
         for recording in new:
-            key = (recording.path.resolve(), recording.start, recording.end)
-            found.setdefault(key, recording)
-    return list(found.values()), notes, problems
+            found.setdefault(recording.sound, recording)
+    return _told_apart(list(found.values())), notes, problems
+
+
+def _told_apart(found: list[Recording]) -> list[Recording]:
+    """The recordings; by their paths where names are alike, as in two tables."""
+    names = collections.Counter(recording.name for recording in found)
+    return [
+        recording
+        if names[recording.name] == 1
+        else dataclasses.replace(recording, name=f"{recording.path}{recording.part}")
+        for recording in found
+    ]
 
 
 def _below(folder: pathlib.Path) -> tuple[list[pathlib.Path], collections.Counter]:
@@ -100,7 +121,9 @@ def _below(folder: pathlib.Path) -> tuple[list[pathlib.Path], collections.Counte
 def file_name(recording: Recording) -> str:
     """A name for a file about a recording, which tells it from others."""
     words = re.sub(r"[^\w.=-]+", "_", recording.name).strip("_.")
-    return words[-150:] or "recording"
+    end = words.encode()[-150:].decode(errors="ignore")
+    digest = hashlib.sha256(os.fsencode(recording.name)).hexdigest()
+    return f"{end}-{digest[:8]}"
 
 
 def outline(recording: Recording, seconds: float, columns: int = 2000) -> np.ndarray:

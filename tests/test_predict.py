@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import re
 import shutil
 
@@ -129,11 +130,11 @@ def test_an_interrupted_file_is_gone_on_with(finished, sounds, tmp_path, monkeyp
     predict.predict(request(finished, out=whole), [str(sounds)])
     answered = []
 
-    def kill_after_two(sheet, name, *told, add=answers.Sheet.add):
+    def kill_after_two(sheet, name, *told, add=answers.Sheet.add, **key):
         if len(answered) == 2:
             raise KeyboardInterrupt
         answered.append(name)
-        add(sheet, name, *told)
+        add(sheet, name, *told, **key)
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(answers.Sheet, "add", kill_after_two)
@@ -148,6 +149,72 @@ def test_an_interrupted_file_is_gone_on_with(finished, sounds, tmp_path, monkeyp
         predict.predict(request(finished, out=whole), [str(sounds)])
 
 
+def interrupted(path, *keys):
+    """A file of answers as a killed command leaves it."""
+    with (
+        contextlib.suppress(KeyboardInterrupt),
+        answers.kept(path, ("sad", "glad"), False, "asked") as sheet,
+    ):
+        for key in keys:
+            sheet.add(key, [(0, 1)], np.array([[0.25, 0.75]]), key=key)
+        raise KeyboardInterrupt
+
+
+def test_a_file_that_was_deleted_is_begun_anew(tmp_path):
+    interrupted(tmp_path / "out.csv", "1")
+    (tmp_path / "out.csv").unlink()
+    interrupted(tmp_path / "out.csv", "2")
+    _, rows = read_csv(tmp_path / "out.csv")
+    assert [row[0] for row in rows] == ["2"]
+
+
+def test_recordings_that_two_tables_call_alike_are_told_apart(
+    finished, sounds, tmp_path, monkeypatch
+):
+    tables = []
+    for folder, sound in [("one", "a.wav"), ("two", "c.wav")]:
+        (tmp_path / folder).mkdir()
+        shutil.copy(sounds / sound, tmp_path / folder / "001.wav")
+        tables.append(tmp_path / folder / "labels.csv")
+        tables[-1].write_text("file,end\n001.wav,0.2\n")
+    named = [str(table) for table in tables]
+    assert [recording.name for recording in recordings.find(named)[0]] == [
+        f"{tmp_path}/{folder}/001.wav#0-0.2" for folder in ("one", "two")
+    ]
+    out = tmp_path / "out.csv"
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(os, "unlink", lambda _: pytest.fail("is not finished"))
+        patch.setattr(predict, "_answer", interrupt_at_the_second())
+        predict.predict(request(finished, out=out), named)
+    with pytest.raises(
+        ValueError, match=r"not named now, such as .*one/001\.wav#0-0\.2"
+    ):
+        predict.predict(request(finished, out=out), named[1:])
+    predict.predict(request(finished, out=out), named)
+    assert len(read_csv(out)[1]) == 2
+
+
+def interrupt_at_the_second(answer=predict._answer):
+    answered = []
+
+    def answer_one(request, model, sheet, recording):
+        if answered:
+            raise KeyboardInterrupt
+        answered.append(recording)
+        answer(request, model, sheet, recording)
+
+    return answer_one
+
+
+def test_pictures_of_names_alike_are_two_and_long_names_fit(tmp_path):
+    names = ["rec/a.wav", "rec_a.wav", "ж" * 200 + ".wav"]
+    files = [
+        recordings.file_name(recordings.Recording(name, tmp_path)) for name in names
+    ]
+    assert len(set(files)) == 3
+    assert all(len(f".{name}.png.incomplete".encode()) < 255 for name in files)
+
+
 def test_another_question_begins_the_file_anew(tmp_path):
     path = tmp_path / "out.csv"
     for asked, done in [("one", set()), ("one", {"1"}), ("other", set())]:
@@ -156,7 +223,7 @@ def test_another_question_begins_the_file_anew(tmp_path):
             answers.kept(path, ("sad", "glad"), False, asked) as sheet,
         ):
             assert sheet.done == done
-            sheet.add("1", [(0, 1)], np.array([[0.25, 0.75]]))
+            sheet.add("1", [(0, 1)], np.array([[0.25, 0.75]]), key="1")
             raise KeyboardInterrupt
     assert path.read_text() == (
         "file,emotion,sad,glad,seconds\n1,glad,0.250000,0.750000,1.000\n"
@@ -201,6 +268,19 @@ def test_live_sound_has_a_line_for_each_segment_and_one_for_the_whole(
 def test_live_sound_that_is_none_is_refused(finished, data, message):
     with pytest.raises(ValueError, match=message):
         predict.listen(request(finished), "stdin", [data] if data else [])
+
+
+def test_a_live_recording_is_not_added_to_another(finished, tmp_path):
+    asked = request(finished, out=tmp_path / "live.csv")
+    with pytest.raises(ValueError, match="is silent"):
+        predict.listen(asked, "stdin", [bytes(64000)])
+    with pytest.raises(ValueError, match="is there already"):
+        predict.listen(asked, "stdin", [bytes(64000)])
+    (tmp_path / "live.csv").unlink()
+    noise = np.random.default_rng(0).integers(-3000, 3000, 16000).astype("<i2")
+    predict.listen(asked, "stdin", [noise.tobytes()])
+    assert {row[2] for row in read_csv(tmp_path / "live.csv")[1]} == {"0.500", "1.000"}
+    assert [path.name for path in tmp_path.iterdir()] == ["live.csv"]
 
 
 @pytest.mark.parametrize(

@@ -297,7 +297,7 @@ def _utterance(
     path = _find(folder, cells["file"])
     start, end = (_seconds(what, cells.get(what, "")) for what in ("start", "end"))
     if end is not None and end <= (start or 0):
-        raise ValueError(f"starts at {start or 0:g} s and ends at {end:g} s")
+        raise ValueError(f"starts at {start or 0} s and ends at {end} s")
     return corpora.Utterance(
         id=_id(folder, path, start, end),
         path=path,
@@ -338,9 +338,22 @@ def _id(
     """The path in the folder, and which part of the file where it is one."""
     root = pathlib.Path(os.path.normpath(folder))
     name = path.relative_to(root) if path.is_relative_to(root) else path
+    return name.as_posix() + part_of_file(start, end)
+
+
+def part_of_file(start: float | None, end: float | None) -> str:
+    """What follows the name of a file in the id of a part of it, '#START-END'.
+
+    Args:
+      start: In seconds, None for the beginning.
+      end: In seconds, None for the end.
+
+    Returns:
+      '' for the whole file; times have up to 15 digits, so that they are those given.
+    """
     if start is None and end is None:
-        return name.as_posix()
-    return f"{name.as_posix()}#{start or 0:g}-{'' if end is None else f'{end:g}'}"
+        return ""
+    return f"#{start or 0:.15g}-{'' if end is None else f'{end:.15g}'}"
 
 
 def _seconds(what: str, cell: str) -> float | None:
