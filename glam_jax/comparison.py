@@ -18,7 +18,7 @@ def what_differs(first: Training, second: Training) -> str:
 
     They can when each run of one is tested on the same utterances as the run of the
     same number of the other, for the same classes, and both report an epoch chosen in
-    the same way.
+    the same way. Where one has more seeds of each fold, the same holds of the folds.
     """
     classes, others = first.report["classes"], second.report["classes"]
     if classes != others:
@@ -26,22 +26,49 @@ def what_differs(first: Training, second: Training) -> str:
     ours, theirs = first.report["selection"], second.report["selection"]
     if ours != theirs:
         return f"their epochs are chosen differently: {ours} and {theirs}"
-    if set(first.runs) != set(second.runs):
+    paired = _paired(first, second)
+    if not paired:
         counts = len(set(first.runs)), len(set(second.runs))
         if counts[0] != counts[1]:
             return f"one has {counts[0]} runs and the other {counts[1]}"
         return "their runs have different numbers"
-    for run in np.unique(first.runs):
-        tested, tested_there = _tested(first, run), _tested(second, run)
-        if only := sorted(tested.keys() ^ tested_there.keys()):
-            return (
-                f"run {run} is tested on {len(tested)} and {len(tested_there)} "
-                f"utterances, of which {len(only)} are not in both, such as {only[0]}"
-            )
-        for utterance in sorted(tested):
-            if tested[utterance] != tested_there[utterance]:
-                return f"utterance {utterance} has another class or another recording"
+    for name, (runs, theirs) in paired.items():
+        tested, *others = [_tested(first, run) for run in runs] + [
+            _tested(second, run) for run in theirs
+        ]
+        for there in others:
+            if only := sorted(tested.keys() ^ there.keys()):
+                return (
+                    f"{name} is tested on {len(tested)} and {len(there)} utterances, "
+                    f"of which {len(only)} are not in both, such as {only[0]}"
+                )
+            for utterance in sorted(tested):
+                if tested[utterance] != there[utterance]:
+                    return (
+                        f"utterance {utterance} has another class or another recording"
+                    )
     return ""
+
+
+def _paired(first: Training, second: Training) -> dict[str, tuple[list, list]]:
+    """The numbers of the runs of each that are paired, by what they have in common.
+
+    It is the run's number, or the fold where one has more seeds of each; {} for none.
+    """
+    if set(first.runs) == set(second.runs):
+        return {f"run {run}": ([run], [run]) for run in np.unique(first.runs)}
+    ours, theirs = _folds(first), _folds(second)
+    if ours.keys() != theirs.keys() or "" in ours:
+        return {}
+    return {f"fold {fold}": (ours[fold], theirs[fold]) for fold in ours}
+
+
+def _folds(training: Training) -> dict[str, list[int]]:
+    """The numbers of the runs of each fold."""
+    found: dict[str, list[int]] = {}
+    for run in training.report["runs"]:
+        found.setdefault(run.get("fold", ""), []).append(run["run"])
+    return found
 
 
 def _tested(training: Training, run: int) -> dict[str, tuple[int, str]]:
@@ -105,15 +132,22 @@ def epochs(report: dict[str, Any]) -> list[str]:
 
 
 def over_runs(first: Training, second: Training) -> list[dict[str, Any]]:
-    """Compares two trainings run by run, by the corrected resampled t-test."""
-    runs, theirs = first.report["runs"], second.report["runs"]
-    ratio = metrics.test_train_ratio(runs)
+    """Compares two trainings run by run, by the corrected resampled t-test.
+
+    Where they have different numbers of seeds, a fold is a run: the mean of its seeds.
+    """
+    paired = _paired(first, second).values()
+    ratio = metrics.test_train_ratio(first.report["runs"])
     lines = []
     for epoch in epochs(first.report):
         for measure in MEASURES:
+            theirs, ours = (
+                {run["run"]: run[epoch][measure] for run in training.report["runs"]}
+                for training in (first, second)
+            )
             found = metrics.paired_difference(
-                [run[epoch][measure] for run in theirs],
-                [run[epoch][measure] for run in runs],
+                [np.mean([ours[run] for run in runs]) for _, runs in paired],
+                [np.mean([theirs[run] for run in runs]) for runs, _ in paired],
                 ratio,
             )
             mean, half = found["mean"], found["ci95"]
@@ -121,7 +155,7 @@ def over_runs(first: Training, second: Training) -> list[dict[str, Any]]:
             lines.append(
                 {
                     "over": "runs",
-                    "n": len(runs),
+                    "n": len(paired),
                     "epoch": epoch,
                     "measure": measure,
                     "mean": mean,

@@ -3,6 +3,7 @@
 import dataclasses
 import pathlib
 import re
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -164,7 +165,7 @@ def cross(
     Raises:
       ValueError: At the end, when a loss was not finite.
     """
-    todo = [cell for cell in mine if not grid.is_finished(cell.folder(out))]
+    todo = [cell for cell in mine if not results.is_whole(cell.folder(out))]
     grid.check(todo)
     done = len(mine) - len(todo)
     print(f"{len(mine)} trainings, {done} of them finished")
@@ -192,8 +193,13 @@ def _test(crossing: Crossing, trained: str, tested: str, out: pathlib.Path) -> N
     folder = crossing.folder(trained, tested, out)
     if not grid.is_finished(model):
         return
-    if grid.is_finished(folder) and not results.not_as_written(folder):
-        return
+    if results.is_whole(folder):
+        told = results.read_report(folder)["evaluation"]
+        runs = results.read_json(model / results.MODEL)["runs"]
+        if told["weights"] == [run["sha256"] for run in runs]:
+            return
+        print(f"{folder} is of a model that was trained again since; it is deleted")
+        shutil.rmtree(folder)
     from glam_jax import evaluation  # importing JAX takes seconds
 
     print(f"testing {trained} on {tested}")

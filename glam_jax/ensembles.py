@@ -20,46 +20,50 @@ def seeds(training: Training) -> int:
 def of_folds(training: Training) -> Training:
     """A training whose runs of a fold have been averaged.
 
-    It keeps the number of its runs, so that it is compared with others run by run;
-    those of a fold are equal, and its summary counts each fold once. It has no epochs
-    and no embedding.
+    It has a run for each fold, no epochs and no embedding.
 
     Args:
       training: One that reports the last epoch, with several runs of each fold.
     """
-    report, count = training.report, seeds(training)
-    probabilities = training.probabilities.copy()
+    report = training.report
     by_fold: dict[str, list[np.ndarray]] = {}
+    once: dict[str, dict[str, Any]] = {}
     for run in report["runs"]:
         places = np.flatnonzero(training.runs == run["run"])
         places = places[np.argsort(training.utterances[places])]
         by_fold.setdefault(run["fold"], []).append(places)
-    for of_fold in by_fold.values():
-        probabilities[np.concatenate(of_fold)] = np.tile(
-            np.mean([training.probabilities[places] for places in of_fold], axis=0),
-            (len(of_fold), 1),
-        )
+        once.setdefault(run["fold"], run)
+    kept = np.concatenate([places for places, *_ in by_fold.values()])
     averaged = dataclasses.replace(
         training,
-        name=f"{training.name}, {count} averaged",
-        probabilities=probabilities,
+        name=f"{training.name}, {seeds(training)} averaged",
         epochs=[],
+        runs=training.runs[kept],
+        utterances=training.utterances[kept],
+        labels=training.labels[kept],
+        probabilities=np.concatenate(
+            [
+                np.mean([training.probabilities[places] for places in of_fold], axis=0)
+                for of_fold in by_fold.values()
+            ]
+        ),
         embedding=np.zeros((0, 0)),
         embedding_labels=np.zeros(0, int),
     )
-    runs = [_measured(averaged, run) for run in report["runs"]]
-    once = list({run["fold"]: run for run in runs}.values())
-    ratio = metrics.test_train_ratio(once)
+    runs = [_measured(averaged, run) for run in once.values()]
+    ratio = metrics.test_train_ratio(runs)
     summary = {
-        measure: metrics.summarise([run["last"][measure] for run in once], ratio)
+        measure: metrics.summarise([run["last"][measure] for run in runs], ratio)
         for measure in metrics.NAMES
     }
-    matrix = np.sum([run["confusion_matrix"] for run in once], axis=0)
+    matrix = np.sum([run["confusion_matrix"] for run in runs], axis=0)
     told = {
         "runs": runs,
         "confusion_matrix": matrix.tolist(),
         "pooled": metrics.from_confusion(matrix),
-        "calibration_error": metrics.calibration_error(training.labels, probabilities),
+        "calibration_error": metrics.calibration_error(
+            averaged.labels, averaged.probabilities
+        ),
         "summary": dict.fromkeys(report["summary"], summary),
     }
     return dataclasses.replace(averaged, report=report | told)

@@ -114,9 +114,10 @@ def _configure(
     config.segment = seen["segment"]
     config.hop = config.test_hop = seen["hop"]
     config.model, config.dtype = description["model"], description["dtype"]
+    prepared.plain_inputs(config)
     config.split_file, config.short = "", weights.short(description)
-    if weights.is_transductive(description):
-        config.normalise = "speaker"
+    is_transductive = weights.is_transductive(description)
+    config.normalise = "speaker" if is_transductive else "none"
     prepared.check_corpus(config)
     found = prepared.emotions(config)
     config.protocol = description.get("protocol", PROTOCOL)

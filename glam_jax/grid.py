@@ -191,6 +191,7 @@ def cells(
         table.protocols, _parts(table, whole.tfds_splits)
     ):
         runs = table.runs
+        folds = 0
         if not protocol:
             protocol, folds = prepared.hold_out_speakers(whole)
             runs = table.seeds * folds
@@ -203,7 +204,8 @@ def cells(
             config.protocol, config.tfds_splits = protocol, part
             if not any(config.label_sets.values()):
                 config.classes = whole.classes
-            config.num_runs = config.num_runs or runs
+            is_floor = config.model == models.FLOOR  # a seed changes nothing of it
+            config.num_runs = config.num_runs or (folds or runs if is_floor else runs)
             made.append(Cell(name, config))
     return made
 
@@ -302,7 +304,7 @@ def reproduce(
       ValueError: Before any training, when data sets are missing or a model cannot be
         made; at the end, when a loss was not finite.
     """
-    todo = [cell for cell in mine if not is_finished(cell.folder(out))]
+    todo = [cell for cell in mine if not results.is_whole(cell.folder(out))]
     check(todo)
     print(
         f"table {name}: {len(mine)} trainings, {len(mine) - len(todo)} of them finished"
@@ -362,7 +364,8 @@ def _with_ensembles(trainings: Sequence[results.Training]) -> list[results.Train
     for training in trainings:
         rows.append(training)
         is_network = training.report["model"] != models.FLOOR
-        if is_network and ensembles.seeds(training) > 1:
+        is_last = training.report["selection"] == "last"
+        if is_network and is_last and ensembles.seeds(training) > 1:
             rows.append(ensembles.of_folds(training))
     return rows
 

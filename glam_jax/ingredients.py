@@ -48,6 +48,7 @@ def fits(name: str, config: ml_collections.ConfigDict) -> bool:
     if config["features"] == "waveform":
         return fields.get("normalise") != "speaker"
     in_step = config["features"] in values.NAMES["frontend"]
+    in_step &= config.normalise != "speaker"
     return in_step or not _OF_WAVES & fields.keys()
 
 

@@ -108,7 +108,17 @@ def of_functionals(
     config = config.copy_and_resolve_references()
     config.model, config.features, config.num_epochs = models.FLOOR, kind, 1
     config.test_hop, config.batch_size = config.hop, 1
+    plain_inputs(config)
     return config
+
+
+def plain_inputs(config: ml_collections.ConfigDict) -> None:
+    """Makes a config read records as they are: no frontend, no augmentation."""
+    from configs import base
+
+    plain = base.get_config()
+    for field in ("frontend", "short", "augment"):
+        config[field] = plain[field]
 
 
 def check_corpus(config: ml_collections.ConfigDict) -> None:

@@ -180,6 +180,17 @@ def not_as_written(folder: pathlib.Path) -> list[pathlib.Path]:
     ]
 
 
+def is_whole(folder: pathlib.Path) -> bool:
+    """Whether a training is finished, and its files are those this version wrote.
+
+    Raises:
+      ValueError: When what the digests stand in is damaged.
+    """
+    if not (folder / REPORT).is_file() or not_as_written(folder):
+        return False
+    return is_current(read_json(folder / REPORT))
+
+
 def _of_file(path: pathlib.Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

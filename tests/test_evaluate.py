@@ -57,6 +57,8 @@ def other(tmp_path_factory, data_dir, finished):
 def config_of(other, name="other", **fields):
     config = base.get_config()
     config.update(corpus=name, data_dir=str(other / "data"), **fields)
+    # What is done to segments is the model's matter.
+    config.normalise, config.augment.noise = "speaker", 0.5
     return config
 
 
@@ -334,3 +336,18 @@ def test_a_crossing_trains_and_tests_each_on_each(
     crossing.cross(planned, planned.cells, tmp_path)
     assert "4 trainings, 4 of them finished" in (said := capsys.readouterr().out)
     assert "testing" not in said
+    _pretend_other_weights(planned.folder("demo", "other", tmp_path))
+    crossing.cross(planned, planned.cells, tmp_path)
+    said = capsys.readouterr().out
+    assert "is of a model that was trained again since" in said
+    assert "testing demo on other" in said and "testing other on demo" not in said
+
+
+def _pretend_other_weights(folder):
+    """Makes an evaluation one of other weights than its model has now."""
+    for name in ("report.json", "model.json"):
+        told = results.read_json(folder / name)
+        told["evaluation"]["weights"] = ["0" * 64]
+        if name == "model.json":
+            told["files"]["report.json"] = results.digests(folder)["report.json"]
+        (folder / name).write_text(results.json_text(told))

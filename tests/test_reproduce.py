@@ -21,6 +21,7 @@ from glam_jax import (
     ensembles,
     grid,
     ingredients,
+    models,
     prepared,
     reproduce,
     values,
@@ -76,6 +77,9 @@ def test_speakers_are_held_out_where_what_helps_on_others_is_measured(data_dir):
     assert {c.num_runs for c in made.values()} == {2 * 4}
     assert made["speed"].augment.speed == 0.1 and made["plain"].augment.speed == 0
     assert (made["speed"].features, made["speed"].frontend) == ("waveform", "mfcc")
+    floor = dataclasses.replace(table, rows=(grid.Row("floor", models.FLOOR),))
+    (floor,) = grid.cells(floor, make_config)
+    assert floor.config.num_runs == 4  # a seed changes nothing of it
     # The network and the recipe of glam_plus are told apart.
     rows = [grid.Row("a", "glam_plus"), grid.Row("b", "glam", "glam_plus")]
     table = grid.Table(tuple(rows), ("",), parts="all")
@@ -111,6 +115,12 @@ def test_a_recipe_is_taken_apart(data_dir):
 
 def test_what_varies_sound_is_left_out_of_features_that_no_step_computes():
     config = emodb.get_config("model=apcnn")
+    left_out = [n for n in ingredients.INGREDIENTS if not ingredients.fits(n, config)]
+    assert left_out == ["silence", "speed", "gain", "noise"]
+    config = emodb.get_config()
+    config.normalise = (
+        "speaker"  # of sound, which they need, no speaker's mean is known
+    )
     left_out = [n for n in ingredients.INGREDIENTS if not ingredients.fits(n, config)]
     assert left_out == ["silence", "speed", "gain", "noise"]
 
@@ -343,6 +353,12 @@ def test_a_second_call_trains_only_what_was_deleted(
     second = trained(small_grid, tmp_path)
     assert second[0] == first[0] and second[1] > first[1]
     assert (tmp_path / "fair" / "table.md").read_text() == table
+    (small_grid[0].folder(tmp_path) / "report.md").unlink()
+    grid.reproduce("fair", small_grid, small_grid, tmp_path)
+    assert "report.md is not what was written; it is made again" in (
+        capsys.readouterr().out
+    )
+    assert (small_grid[0].folder(tmp_path) / "report.md").exists()
 
 
 def test_a_training_that_diverges_is_named_and_the_others_go_on(
@@ -389,15 +405,19 @@ def test_the_seeds_of_a_fold_are_averaged_in_a_row_of_their_own():
     training.probabilities[:] = np.repeat([sure, sure, unsure, sure], 4, axis=0)
     assert ensembles.seeds(training) == 2
     averaged = ensembles.of_folds(training)
-    of_x = averaged.probabilities[training.runs % 2 == 0]
-    np.testing.assert_allclose(of_x, [[0.55, 0.45, 0, 0]] * 8)
+    assert averaged.utterances.tolist() == [*tested] * 2
+    of_x = averaged.probabilities[averaged.runs == 0]
+    np.testing.assert_allclose(of_x, [[0.55, 0.45, 0, 0]] * 4)
     assert averaged.name == "glam, 2 averaged"
-    assert [run["last"]["wa"] for run in averaged.report["runs"]] == [25] * 4
+    assert [run["last"]["wa"] for run in averaged.report["runs"]] == [25] * 2
     assert averaged.report["summary"]["last"]["ua"]["n"] == 2
     assert averaged.report["pooled"]["ua"] == 25
     sureness = averaged.report["calibration_error"]
     assert sureness == pytest.approx((55 + 90) / 2 - 25)
     assert comparison.what_differs(training, averaged) == ""
+    lines = comparison.over_runs(training, averaged)
+    assert {line["n"] for line in lines} == {2}  # folds
+    np.testing.assert_allclose(lines[0]["mean"], 25 - (1 + 2 + 3 + 4) / 4 + 5)
     for run in training.report["runs"]:
         run["fold"] = ""
     assert ensembles.seeds(training) == 1
