@@ -18,7 +18,7 @@ from jax.extend import core
 
 from data_prep import features
 from glam_jax import weights
-from glam_jax.models import frontend
+from glam_jax.models import frontend, inputs
 from glam_jax.recognizer import BATCH_SIZE, Recognizer, logits_and_embedding
 
 if TYPE_CHECKING:
@@ -94,11 +94,13 @@ def _logits(recognizer: Recognizer, dtype: str | None = None) -> Callable:
     """The function of segments, (n, samples), to logits, (n, runs, classes)."""
     cut = recognizer.description["features"]
     dtype = dtype or recognizer.description["dtype"]
+    model = inputs.in_precision(recognizer.model, dtype)
 
     def logits(segments):
-        x = frontend.extract(cut["kind"], segments, cut["pad_mode"]).astype(dtype)
+        x = frontend.extract(cut["kind"], segments, cut["pad_mode"])
+        x = inputs.cast(model, x, dtype)
         of_runs = [
-            logits_and_embedding(recognizer.model, variables, x)[0][:, None]
+            logits_and_embedding(model, variables, x)[0][:, None]
             for variables in recognizer.variables
         ]
         return jnp.concatenate(of_runs, axis=1)  # jax2onnx has no stack
@@ -205,20 +207,20 @@ def _evaluate(traced: core.ClosedJaxpr, *arguments: jax.Array) -> list[jax.Array
         return variable.val if is_literal else values[variable]
 
     for equation in traced.jaxpr.eqns:
-        inputs = [read(variable) for variable in equation.invars]
+        given = [read(variable) for variable in equation.invars]
         name = equation.primitive.name
         inner = next(
             (equation.params[key] for key in _INNER if key in equation.params), None
         )
         if name in _APART and inner is not None:
-            outputs = _evaluate(inner, *inputs)
+            outputs = _evaluate(inner, *given)
         elif name == "platform_index":  # the last way is that of all other platforms
             outputs = [len(equation.params["platforms"]) - 1]
-        elif name == "cond" and isinstance(inputs[0], int):
-            outputs = _evaluate(equation.params["branches"][inputs[0]], *inputs[1:])
+        elif name == "cond" and isinstance(given[0], int):
+            outputs = _evaluate(equation.params["branches"][given[0]], *given[1:])
         else:
             params = equation.primitive.get_bind_params(equation.params)
-            outputs = equation.primitive.bind(*inputs, **params)
+            outputs = equation.primitive.bind(*given, **params)
             outputs = outputs if equation.primitive.multiple_results else [outputs]
         values |= dict(zip(equation.outvars, outputs, strict=True))
     return [read(variable) for variable in traced.jaxpr.outvars]

@@ -24,6 +24,7 @@ from glam_jax import (
     runs,
     steps,
 )
+from glam_jax.models import inputs
 
 EVAL_BATCH_SIZE = 64  # on a device
 CPU_EVAL_BATCH_SIZE = 8  # stays in a core's cache: 11 % faster than 32 on two cores
@@ -411,7 +412,7 @@ def embeddings(
     for start in range(0, len(segments), size):
         # The last batch is filled up, so that one compilation serves all.
         batch = np.resize(segments[start : start + size], size)
-        x = dataset.features[batch].astype(program.config.dtype)
+        x = inputs.cast(model, dataset.features[batch], program.config.dtype)
         _, embedded = apply(steps.variables(state), x)
         if embedded is None:
             return None

@@ -70,7 +70,9 @@ def restore(folder: pathlib.Path, run: int | str) -> "Recognizer":
         )
     parallel.use_compilation_cache()
     classes, shape = description["classes"], tuple(description["features"]["shape"])
-    done = inputs.Inputs.of(description.get("inputs", {}))
+    done = inputs.Inputs.of(
+        description.get("inputs", {}) | {"dtype": description["dtype"]}
+    )
     model = models.create_model(description["model"], len(classes), done)
     like = weights.shapes(model, shape)
     variables = [
@@ -239,7 +241,9 @@ class Recognizer:
         count = len(x)
         filled = np.resize(x, (batch_size, *x.shape[1:]))
         with jax.enable_x64(False):  # whatever the caller computes with
-            batch = jnp.asarray(filled, self.description["dtype"])
+            batch = inputs.cast(
+                self.model, jnp.asarray(filled), self.description["dtype"]
+            )
             # On the host before it is cut: JAX would compile for each number of rows.
             of_runs = [jax.device_get(self._apply(v, batch)) for v in self.variables]
         logits = np.stack([logits for logits, _ in of_runs])

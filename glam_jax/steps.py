@@ -311,11 +311,11 @@ def train_step(
     weight = window.mixing_weights[state.step - window.epoch_start]
     features, labels = data.segments(pairs), data.labels[pairs]
     if inputs.mixes_features(setup.model):
-        x, *partner = features.astype(config.dtype)
+        x, *partner = inputs.cast(setup.model, features, config.dtype)
         mixing = {"partner": partner[0], "weight": weight} if config.mixup_alpha else {}
     else:
         x = weight * features[0] + (1 - weight) * features[1]
-        x, mixing = x.astype(config.dtype), {}
+        x, mixing = inputs.cast(setup.model, x, config.dtype), {}
 
     def loss_fn(params):
         logits, updates = setup.model.apply(
@@ -394,11 +394,10 @@ def memory_per_run(setup: Setup, feature_shape: tuple[int, int]) -> int:
 
     def backward(params, batch_stats):
         def forward(params):
+            x = jnp.zeros((setup.config.batch_size, *feature_shape))
             logits, _ = setup.model.apply(
                 {"params": params, "batch_stats": batch_stats},
-                jnp.zeros(
-                    (setup.config.batch_size, *feature_shape), setup.config.dtype
-                ),
+                inputs.cast(setup.model, x, setup.config.dtype),
                 train=True,
                 mutable=["batch_stats"],
                 rngs={"dropout": jax.random.key(0)},
@@ -442,7 +441,7 @@ def evaluate(
 
     def body(i, logit_sums):
         batch = lax.dynamic_slice_in_dim(segments, i * batch_size, batch_size)
-        x = data.segments(batch).astype(setup.config.dtype)
+        x = inputs.cast(setup.model, data.segments(batch), setup.config.dtype)
         logits: Any = setup.model.apply(variables, x, train=False)
         logits = jnp.where(batch[:, None] >= 0, logits, 0)
         return logit_sums.at[data.utterance[batch]].add(logits)

@@ -356,6 +356,22 @@ def test_records_of_short_recordings_end_in_silence_where_that_is_asked_for(
     np.testing.assert_allclose([*mean[:, 0], *deviation[:, 0]], [2, 1, 1, 1])
 
 
+def test_sound_is_not_rounded_to_the_precision_of_the_network():
+    wave = np.random.default_rng(0).normal(0, 0.1, (4, 1, 8000)).astype(np.float32)
+    network = models.create_model(TINY)
+    done = inputs.Inputs(frontend="mfcc", dtype="bfloat16")
+    model = inputs.before(network, done, None)
+    given = inputs.cast(model, wave, "bfloat16")
+    variables = model.init(jax.random.key(0), given, train=False)
+    seen = frontend.extract("mfcc", wave[:, 0]).astype("bfloat16")
+    np.testing.assert_array_equal(
+        model.apply(variables, given, train=False),
+        network.apply(variables, seen, train=False),
+    )
+    exact = inputs.in_precision(model, "float32").apply(variables, wave, train=False)
+    assert not np.array_equal(exact, model.apply(variables, given, train=False))
+
+
 @pytest.mark.usefixtures("platform")
 def test_silence_stays_where_it_is_when_a_segment_is_varied():
     wave = np.random.default_rng(0).normal(0, 0.1, (16, 1, 8000)).astype(np.float32)

@@ -67,6 +67,7 @@ class Inputs:
         training segments, 'none' for features as they are; 'speaker' is done to all
         segments of a speaker before, see `input_pipeline.load`.
       augment: How training segments are varied.
+      dtype: The precision of the network; all before it is done in float32.
     """
 
     frontend: str = ""
@@ -74,6 +75,7 @@ class Inputs:
     short: str = "repeat"
     normalise: str = "none"
     augment: Augment = Augment()
+    dtype: str = "float32"
 
     @property
     def has_silence(self) -> bool:
@@ -97,9 +99,25 @@ def before(network: nn.Module, inputs: Inputs, axis: str | None) -> nn.Module:
       inputs: What is done to its segments.
       axis: The mapped axis that a batch is split over, None for none.
     """
-    if dataclasses.replace(inputs, pad_mode="reflect") == Inputs():
+    if dataclasses.replace(inputs, pad_mode="reflect", dtype="float32") == Inputs():
         return network
     return WithInputs(network, inputs, axis)
+
+
+def cast(model: nn.Module, x: Any, dtype: str) -> Any:
+    """Segments as a model takes them: in the precision that it is to compute in.
+
+    What is done to segments before a network is done in float32: of sound in bfloat16
+    eight bits were left.
+    """
+    return x.astype(jnp.float32 if isinstance(model, WithInputs) else dtype)
+
+
+def in_precision(model: nn.Module, dtype: str) -> nn.Module:
+    """A model that computes in a precision once `cast` has given it its segments."""
+    if not isinstance(model, WithInputs):
+        return model
+    return model.clone(inputs=dataclasses.replace(model.inputs, dtype=dtype))
 
 
 class WithInputs(nn.Module):
@@ -134,7 +152,7 @@ class WithInputs(nn.Module):
           partner: Segments whose features these are mixed with; None for none.
           weight: Of these against their partners.
         """
-        dtype, augment = jnp.asarray(x).dtype, self.inputs.augment
+        augment = self.inputs.augment
         draws = self._draws(x) if train and augment != Augment() else None
         x = self.features(x, draws)
         if partner is not None:
@@ -146,7 +164,7 @@ class WithInputs(nn.Module):
             x = self._normalised(x)
         if draws is not None and augment.masks:
             x = jax.vmap(_masked, (0, 0, None))(x, draws, augment.masks)
-        return self.network(x.astype(dtype), train)
+        return self.network(x.astype(self.inputs.dtype), train)
 
     def features(self, x: jax.Array, draws: jax.Array | None = None) -> jax.Array:
         """(batch, frequency, time) of segments as they are in the records.
