@@ -264,8 +264,12 @@ def _groups(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         emotion: {"utterances": len(some), "speakers": len(_speakers(some))}
         for emotion, some in sorted(by_emotion.items())
     }
-    # Those of a session stay together.
+    # Those of a session stay together, unless a speaker comes in several.
     apart = {row["session"] or row["speaker"] for row in rows}
+    if len({(row["speaker"], row["session"]) for row in rows}) > len(
+        {row["speaker"] for row in rows}
+    ):
+        apart = _speakers(rows)
     return {
         "emotions": emotions,
         "speakers": len(_speakers(rows)),

@@ -202,6 +202,7 @@ def cells(
                     continue
                 name = ingredients.toggle(row.ingredient, config)
             config.protocol, config.tfds_splits = protocol, part
+            config.num_folds = whole.num_folds
             if not any(config.label_sets.values()):
                 config.classes = whole.classes
             is_floor = config.model == models.FLOOR  # a seed changes nothing of it

@@ -16,6 +16,7 @@ from glam_jax import (
     report,
     results,
     runs,
+    splits,
     train,
     values,
     workdir,
@@ -46,6 +47,10 @@ def train_and_evaluate(
       ValueError: When the config, the data set or the folder do not fit.
     """
     values.check(config)
+    if penalty is not None:  # a part of the recipe that config.json holds
+        config = config.copy_and_resolve_references()
+        with config.unlocked():
+            config["C"] = penalty
     dataset = input_pipeline.load(config)
     all_runs = runs.plan(config, dataset)
     with train.held(folder):
@@ -106,6 +111,11 @@ def evaluate(
 
     train_set, test = run.split.train, run.split.test
     y, groups = dataset.labels[train_set], _groups(dataset.groups.speaker[train_set])
+    if len(np.unique(y)) < 2:
+        raise splits.Impossible(
+            f"run {run.number}{f' ({run.fold})' if run.fold else ''} trains on the "
+            f"class {dataset.class_names[y[0]]} alone"
+        )
     if penalty is None:
         penalty = choose(x[train_set], y, groups)
     fitted = fit(x[train_set], y, penalty)
@@ -164,16 +174,16 @@ def choose(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> float:
       groups: (utterances,) the speaker of each.
 
     Returns:
-      The smallest of the best ones; where there is one speaker, utterances are held
-      out by themselves.
+      The smallest of the best ones; where there is one speaker, or speakers have one
+      class each, utterances are held out by themselves.
     """
     from sklearn import model_selection
 
-    count = min(FOLDS, len(np.unique(groups)))
+    folds, count = [], min(FOLDS, len(np.unique(groups)))
     if count > 1:
-        folds = [*model_selection.GroupKFold(count).split(x, y, groups)]
-    else:
-        folds = [*model_selection.StratifiedKFold(FOLDS).split(x, y)]
+        dealt = model_selection.GroupKFold(count).split(x, y, groups)
+        folds = [(inner, out) for inner, out in dealt if len(np.unique(y[inner])) > 1]
+    folds = folds or [*model_selection.StratifiedKFold(FOLDS).split(x, y)]
     scores = []
     for penalty in PENALTIES:
         of_folds = []

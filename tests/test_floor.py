@@ -124,6 +124,19 @@ def test_without_speakers_the_penalty_is_chosen_on_utterances():
     assert linear.choose(x, y, np.zeros(60, int)) in linear.PENALTIES
 
 
+def test_speakers_of_one_class_each_do_not_end_the_choice():
+    random = np.random.default_rng(0)
+    y = np.repeat([0, 1], 20)  # the class is the speaker
+    x = random.normal(size=(40, 5)) + y[:, None]
+    assert linear.choose(x, y, y) in linear.PENALTIES
+
+
+def test_another_penalty_is_another_training(measured, config):
+    folder, _ = measured
+    with pytest.raises(ValueError, match=r"C: 0\.01 there, 1\.0 here"):
+        linear.train_and_evaluate(config, folder, 1.0)
+
+
 def test_what_is_not_prepared_is_told_with_its_command(tmp_path):
     result = run_command(
         "glam_jax.floor",

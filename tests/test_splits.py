@@ -113,6 +113,18 @@ def test_speaker_folds_deal_whole_speakers():
         assert not set(EMODB.speaker[split.test]) & set(EMODB.speaker[split.train])
 
 
+def test_speaker_folds_deal_speakers_who_come_in_several_sessions():
+    speakers, sessions = ["a", "b", "c", "d"] * 2, ["1"] * 4 + ["2"] * 4
+    again = groups(speakers, session=sessions)
+    folds = splits.folds("speaker_folds", again, 4)
+    assert len(folds) == 4
+    for test in folds.values():
+        assert len(set(again.speaker[test])) == 1
+        assert len(splits.split("speaker_folds", again, 0, test).train) == 6
+    with pytest.raises(splits.Impossible, match="'session' refuses this split"):
+        splits.split("session", again, 0, np.arange(4))
+
+
 def test_speaker_folds_keep_the_partners_of_a_session_together():
     folds = splits.folds("speaker_folds", IEMOCAP, 2)
     assert [list(test) for test in folds.values()] == [[0, 1, 2, 3], [4, 5]]

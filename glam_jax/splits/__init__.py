@@ -94,8 +94,14 @@ def leave_each_out(groups: Groups, num_folds: int, what: str) -> dict[str, np.nd
 
 
 def deal_speakers(groups: Groups, num_folds: int) -> dict[str, np.ndarray]:
-    """Folds of about as many utterances each; those of a session stay together."""
+    """Folds of about as many utterances each; those of a session stay together.
+
+    Unless a speaker comes in several sessions: then those of a speaker do.
+    """
     values = np.where(groups.session == "", groups.speaker, groups.session)
+    of_speakers = {*zip(groups.speaker, groups.session, strict=True)}
+    if len(of_speakers) > len(set(groups.speaker)):
+        values = groups.speaker
     found = len(set(values) - {""})
     if found < num_folds:
         raise Impossible(
@@ -297,7 +303,7 @@ def check_independent(name: str, split: Split, groups: Groups) -> None:
     """Refuses a split with something on both sides that the protocol keeps apart.
 
     Raises:
-      ValueError: naming it.
+      Impossible: naming it.
     """
     both = shared(split, groups)
     found = [
@@ -310,7 +316,7 @@ def check_independent(name: str, split: Split, groups: Groups) -> None:
     if copied:
         found.append(f"validation's content {', '.join(sorted(copied))}")
     if found:
-        raise ValueError(
+        raise Impossible(
             f"protocol {name!r} refuses this split: both in training and in test are "
             + "; ".join(found)
         )
