@@ -3,6 +3,7 @@
 import pytest
 from scipy import stats
 
+from configs import emodb
 from glam_jax.benchmark import outcomes
 
 OURS, THEIRS = [[1.0, 2.0, 4.0], [12.0, 11.0, 14.0]], [[0.0, 1.0, 2.5], [9.0, 8.0, 8.5]]
@@ -33,6 +34,22 @@ def rows(side, seed, *epochs):
         | {"wa": wa, "ua": wa - 1}
         for n, wa in enumerate(epochs, 1)
     ]
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        ("model", "mhcnn", "has no mhcnn here"),
+        ("class_weights", True, "leave --config.class_weights out"),
+        ("mixup_alpha", 0.0, "mixup_alpha must be above 0"),
+    ],
+)
+def test_a_recipe_that_pytorch_does_not_know_is_refused(field, value, message):
+    config = emodb.get_config()
+    outcomes.check(config)
+    config[field] = value
+    with pytest.raises(ValueError, match=message):
+        outcomes.check(config)
 
 
 def test_a_table_has_the_last_and_the_best_epoch_and_the_losses():

@@ -15,6 +15,7 @@ if __name__ == "__main__":  # before the imports that take a second
 
     signals.exit_at_once()
 
+import json
 import pathlib
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -24,6 +25,7 @@ import tabulate
 from absl import app, flags
 from scipy import special
 
+from configs import base
 from data_prep import paths, text
 from glam_jax import command, metrics, prepared, results, values
 
@@ -34,6 +36,9 @@ SIDES = {
     "pytorch": "PyTorch",
     "pytorch_full_batches": "PyTorch, full batches alone",
 }
+# Fields of a recipe that PyTorch's side does not know.
+_UNKNOWN = ("optimizer", "schedule", "ema", "label_smoothing", "class_weights")
+_UNKNOWN += ("upsampling", "dtype", "frontend", "normalise", "augment")
 _COLUMNS = ("side", "split", "seed", "epoch", *MEASURES)
 
 
@@ -214,16 +219,42 @@ def table(rows: Sequence[Mapping]) -> str:
     return tabulate.tabulate(lines, header, "github", disable_numparse=True)
 
 
+def check(config: ml_collections.ConfigDict) -> None:
+    """Raises ValueError for a config that PyTorch's side does not train by."""
+    values.check(config)
+    if config.model != "glam":
+        raise ValueError(f"PyTorch has no {config.model} here, only glam")
+    plain = base.get_config()
+    for field in _UNKNOWN:
+        if config[field] != plain[field]:
+            raise ValueError(
+                f"PyTorch trains by GLAM's recipe here: leave --config.{field} out"
+            )
+    if not config.mixup_alpha:
+        raise ValueError("PyTorch mixes here: --config.mixup_alpha must be above 0")
+
+
+def _claim(out: pathlib.Path, config: ml_collections.ConfigDict) -> None:
+    """Keeps the config beside what it trained; ValueError for another config."""
+    fields = json.loads(config.to_json_best_effort())
+    fields |= {"seeds": FLAGS.seeds, "splits": FLAGS.splits}
+    told = {key: fields[key] for key in fields.keys() - {*values.WITHOUT_EFFECT}}
+    written = json.dumps(told, indent=2, sort_keys=True) + "\n"
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "config.json"
+    if path.exists() and path.read_text(encoding="utf-8") != written:
+        raise ValueError(f"{out} is of another config: give another --out")
+    text.write_text(path, written)
+
+
 def compare(config: ml_collections.ConfigDict) -> None:
     """Does what the flags say."""
     out = paths.local(FLAGS.out, "--out")
-    if config.model != "glam":
-        raise ValueError(f"PyTorch has no {config.model} here, only glam")
-    values.check(config)
+    check(config)
     if commands := prepared.missing(config):
         raise ValueError(prepared.not_prepared(commands, config.data_dir))
     command.set_up_jax()
-    out.mkdir(parents=True, exist_ok=True)
+    _claim(out, config)
     rows = train(config, out)
     cells = [[row[name] for name in _COLUMNS] for row in rows]
     text.write_text(out / "outcomes.csv", text.csv_text(_COLUMNS, cells))
