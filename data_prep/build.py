@@ -14,6 +14,7 @@ if __name__ == "__main__":  # before the imports that take a second
     signals.exit_at_once()
 
 import re
+import shlex
 import time
 from typing import TYPE_CHECKING
 
@@ -192,7 +193,7 @@ def build() -> None:
     if labels:
         there = ""
         if FLAGS["data_dir"].present:
-            there = f" --config.data_dir={FLAGS.data_dir}"
+            there = f" --config.data_dir={shlex.quote(FLAGS.data_dir)}"
         config = f"configs/table.py:{FLAGS.name}"
         print(f"Train: python -m glam_jax.main --config={config}{there}")
 

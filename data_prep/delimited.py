@@ -51,6 +51,12 @@ def read(path: pathlib.Path) -> Table:
             raise
         # In tables with tabs, quotes are often a part of the text.
         rows = _rows(path, content, delimiter, csv.QUOTE_NONE)
+    if delimiter == "\t" and any("\n" in cell for _, row in rows for cell in row):
+        # A quotation that goes on in another row took the rows between for its text,
+        # where each line is a row by itself.
+        lines = _rows(path, content, delimiter, csv.QUOTE_NONE)
+        if len({len(cells) for _, cells in lines}) == 1:
+            rows = lines
     if not rows:
         raise ValueError(f"{path} is empty: a header and rows are needed")
     (_, header), *rows = rows

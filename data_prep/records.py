@@ -6,6 +6,7 @@ import hashlib
 import json
 import pathlib
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -97,10 +98,11 @@ class DataSet:
         elif self.corpus not in corpora.readers():
             corpus = f"--corpus=table --name={self.corpus}"
             source = " --labels=/path/to/labels.csv"
-        emotions = f" --emotions={','.join(self.emotions)}" if self.emotions else ""
+        words = shlex.quote(",".join(self.emotions))
+        emotions = f" --emotions={words}" if self.emotions else ""
         return (
             f"python -m data_prep.build {corpus}{source}"
-            f" --data_dir={data_dir} --features={self.features}"
+            f" --data_dir={shlex.quote(str(data_dir))} --features={self.features}"
             f" --segment={self.segment} --hop={self.hop} --pad_mode={self.pad_mode}"
             f"{emotions}"
         )

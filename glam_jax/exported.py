@@ -12,7 +12,7 @@ import jax
 import jax.export
 import numpy as np
 
-from data_prep import audio, features, text
+from data_prep import audio, corpora, features, text
 from glam_jax import card, graphs, held_out, recognizer, results, weights
 
 _MAKERS = {
@@ -101,6 +101,13 @@ def answer(kind: str, graph: bytes) -> Answer:
     return lambda wave: np.asarray(call(wave[None]))[0]
 
 
+def _wave(file: pathlib.Path) -> np.ndarray:
+    try:
+        return audio.read(file).wave
+    except audio.AudioError as error:
+        raise ValueError(f"--speech: {file} {error}; take it out") from error
+
+
 def recordings(speech: pathlib.Path | None, segment: int) -> list[np.ndarray]:
     """What answers are compared on: half a segment, 3 s, 20 s, and speech as it is.
 
@@ -113,11 +120,12 @@ def recordings(speech: pathlib.Path | None, segment: int) -> list[np.ndarray]:
     """
     found = []
     if speech is not None:
-        files = [p for p in sorted(speech.rglob("*")) if p.suffix.lower() in _SOUNDS]
+        sounds = sorted(corpora.below(speech)[0])
+        files = [file for file in sounds if file.suffix.lower() in _SOUNDS]
         if not files:
             raise ValueError(f"--speech={speech} holds no {', '.join(_SOUNDS)}")
         step = max(len(files) // _MOST_RECORDINGS, 1)
-        found = [audio.read(file).wave for file in files[::step][:_MOST_RECORDINGS]]
+        found = [_wave(file) for file in files[::step][:_MOST_RECORDINGS]]
     noise = np.random.default_rng(0).normal(0, 0.1, 320_000).astype(np.float32)
     joined = np.resize(np.concatenate(found or [noise]), 20 * features.SAMPLE_RATE)
     start = len(joined) // 4

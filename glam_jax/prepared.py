@@ -1,8 +1,10 @@
 """What a config reads: its prepared data sets, and what it leaves to them."""
 
+import contextlib
 import difflib
 import pathlib
 from collections import Counter
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import ml_collections
@@ -158,8 +160,9 @@ def _own_corpora(data_dir: str) -> list[str]:
     found = set()
     folder = pathlib.Path(data_dir).expanduser() / records.NAME
     for path in folder.glob(f"*/{records.VERSION}/{records.PROVENANCE}"):
-        told = records.provenance(path.parent)
-        found.add(told.get("data_set", {}).get("corpus", ""))
+        with contextlib.suppress(ValueError):  # a damaged one may be no one's concern
+            told = records.provenance(path.parent)
+            found.add(told.get("data_set", {}).get("corpus", ""))
     return sorted(found - {"", *corpora.readers()})
 
 
@@ -187,10 +190,11 @@ def complete(config: ml_collections.ConfigDict) -> None:
     if not config.protocol:
         from data_prep import records  # importing it takes seconds
 
-        own_splits = [
-            set(records.own_split(data_set.folder(config.data_dir)).values())
-            for data_set in cuts(config)[0]
-        ]
+        own_splits = []
+        for data_set in cuts(config)[0]:
+            with _repairable(data_set, config.data_dir):
+                parts = records.own_split(data_set.folder(config.data_dir))
+            own_splits.append(set(parts.values()))
         choose_protocol(config, told, own_splits)
 
 
@@ -213,16 +217,27 @@ def _provenances(config: ml_collections.ConfigDict) -> list[dict[str, Any]]:
 
     if commands := missing(config):
         raise ValueError(not_prepared(commands, config.data_dir))
-    data_folders = [found.folder(config.data_dir) for found in cuts(config)[0]]
-    told = [records.provenance(folder) for folder in data_folders]
-    for folder, of_corpus in zip(data_folders, told, strict=True):
-        if "emotions" not in of_corpus:
+    told = []
+    for data_set in cuts(config)[0]:
+        folder = data_set.folder(config.data_dir)
+        with _repairable(data_set, config.data_dir):
+            told.append(records.provenance(folder))
+        if "emotions" not in told[-1]:
             raise ValueError(
                 f"{folder} was prepared by an earlier version, which kept no counts: "
                 "delete it and prepare it again, or set --config.classes and "
                 "--config.protocol"
             )
     return told
+
+
+@contextlib.contextmanager
+def _repairable(data_set: "records.DataSet", data_dir: str) -> Iterator[None]:
+    """What is wrong with a data set is said with what to do."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"{error}: {data_set.how_to_repair(data_dir)}") from error
 
 
 def _complete_splits(

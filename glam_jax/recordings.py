@@ -68,7 +68,7 @@ def find(
     folder = paths.local(source, "--source") if source else None
     for path in [paths.local(name, "FILE") for name in names]:
         if path.is_dir():
-            sounds, others = _below(path)
+            sounds, others = corpora.below(path)
             if not sounds:
                 raise ValueError(
                     f"{path.absolute()} holds no sound ({', '.join(corpora.SOUND)}), "
@@ -101,21 +101,6 @@ def _told_apart(found: list[Recording]) -> list[Recording]:
         else dataclasses.replace(recording, name=f"{recording.path}{recording.part}")
         for recording in found
     ]
-
-
-def _below(folder: pathlib.Path) -> tuple[list[pathlib.Path], collections.Counter]:
-    """Sound files below a folder, sorted, and how many others end how."""
-    sounds: list[pathlib.Path] = []
-    others: collections.Counter[str] = collections.Counter()
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            path = pathlib.Path(root, name)
-            if corpora.is_sound(name):
-                sounds.append(path)
-            elif not name.startswith("."):
-                others[path.suffix.lower() or "without a suffix"] += 1
-    return sounds, others
 
 
 def file_name(recording: Recording) -> str:

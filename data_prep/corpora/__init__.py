@@ -103,6 +103,33 @@ def is_sound(name: str) -> bool:
     return pathlib.Path(name).suffix.lower() in SOUND and not name.startswith("._")
 
 
+def below(folder: pathlib.Path) -> tuple[list[pathlib.Path], Counter]:
+    """What lies below a folder; links to folders are followed, each of them once.
+
+    Args:
+      folder: Where to look.
+
+    Returns:
+      The files that are called like sound, folder by folder and sorted, and how many
+      others end how, hidden ones aside.
+    """
+    sounds: list[pathlib.Path] = []
+    others: Counter[str] = Counter()
+    seen = set()
+    for root, folders, names in os.walk(folder, followlinks=True):
+        if (real := os.path.realpath(root)) in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        for path in (pathlib.Path(root, name) for name in sorted(names)):
+            if is_sound(path.name):
+                sounds.append(path)
+            elif not path.name.startswith("."):
+                others[path.suffix.lower() or "without a suffix"] += 1
+    return sounds, others
+
+
 def wav_files(folder: pathlib.Path, pattern: str) -> list[pathlib.Path]:
     """Sorted wav files (.wav or .WAV) below `folder`, without what macOS leaves (._*).
 

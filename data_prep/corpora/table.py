@@ -6,8 +6,9 @@ import math
 import os
 import pathlib
 import re
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from data_prep import corpora, delimited, text
 
@@ -175,12 +176,17 @@ def _read_folders(source: pathlib.Path, columns: Mapping[str, str]) -> corpora.C
     if columns:
         raise ValueError("--columns names the columns of a table; folders have none")
     utterances, problems = [], []
-    for path in _sounds(source):
+    sounds, others = corpora.below(source)
+    for path in sounds:
+        id_ = path.relative_to(source).as_posix()
+        reason = ""
         if path.parent == source:
             reason = "lies in no folder that names its emotion"
+        elif id_ != id_.encode(errors="replace").decode():
+            reason = "its path is not UTF-8: convmv -f latin1 -t utf8 --notest renames"
+        if reason:
             problems.append(corpora.Problem(str(path), reason))
         else:
-            id_ = path.relative_to(source).as_posix()
             utterances.append(corpora.Utterance(id_, path, path.parent.name, ""))
     if not utterances:
         raise ValueError(
@@ -188,16 +194,11 @@ def _read_folders(source: pathlib.Path, columns: Mapping[str, str]) -> corpora.C
             "EMOTION/NAME.wav in it"
         )
     words = Counter(utterance.emotion for utterance in utterances)
-    return _corpus(utterances, problems, _spellings(words))
-
-
-def _sounds(folder: pathlib.Path) -> Iterator[pathlib.Path]:
-    """The sound files below a folder, sorted, without what macOS leaves (._*)."""
-    for root, folders, names in os.walk(folder):
-        folders.sort()
-        for name in sorted(names):
-            if corpora.is_sound(name):
-                yield pathlib.Path(root, name)
+    warnings = _spellings(words)
+    if others:
+        kinds = ", ".join(f"{count} {kind}" for kind, count in others.most_common())
+        warnings.append(f"passed over, since they are not named as sound: {kinds}")
+    return _corpus(utterances, problems, warnings)
 
 
 def _rows(
@@ -317,6 +318,10 @@ def _utterance(
 def _find(folder: pathlib.Path, cell: str) -> pathlib.Path:
     """The file that a cell names, with its extension or without."""
     tried = [cell, cell.replace("\\", "/")]
+    # An accent is one character or two: what wrote the table, and what unpacked the
+    # files, may differ.
+    forms = ("NFC", "NFD")
+    tried += [unicodedata.normalize(form, name) for form in forms for name in tried]
     for name in dict.fromkeys(tried):
         path = pathlib.Path(os.path.normpath(folder / name))
         if path.is_file():
@@ -420,8 +425,8 @@ def _each_once(
 
 
 def spelling(word: str) -> str:
-    """What is the same for words that differ only in case and blanks."""
-    return " ".join(word.split()).casefold()
+    """What is the same for words that differ only in case, blanks and Unicode form."""
+    return unicodedata.normalize("NFC", " ".join(word.split()).casefold())
 
 
 def _spellings(words: Mapping[str, int]) -> list[str]:
@@ -494,7 +499,7 @@ def _not_named(
     top = pathlib.Path(os.path.commonpath([path.parent for path in paths] or [folder]))
     if not top.is_relative_to(os.path.normpath(folder)):
         return []  # files from several places: what lies between them is not the corpus
-    others = [path for path in _sounds(top) if path not in paths]
+    others = [path for path in corpora.below(top)[0] if path not in paths]
     if not others:
         return []
     return [f"{table} does not name {len(others)} sound files, such as {others[0]}"]

@@ -3,8 +3,10 @@
 Recordings are small files of EmoDB, and 0.3 s of noise.
 """
 
+import os
 import pathlib
 import shutil
+import unicodedata
 
 import numpy as np
 import pytest
@@ -113,6 +115,37 @@ def test_quotes_of_a_text_between_tabs_are_a_part_of_it(recordings):
     content = f'file\temotion\ttext\nwav/{SAD}\tsad\t"Oh," he said\n'
     (utterance,) = read(write(recordings, content)).utterances
     assert utterance.text == '"Oh," he said'
+
+
+def test_a_quotation_over_several_rows_between_tabs_swallows_none(recordings):
+    content = (
+        f'file\ttext\temotion\nwav/{SAD}\t"Oh no,\tsad\n'
+        f"wav/{HAPPY}\the said.\thappy\nwav/{BORED}\tI can't.\"\tbored\n"
+    )
+    told, _ = read_rows(recordings, content)
+    assert [emotion for _, emotion, _ in told] == ["happy", "bored", "sad"]
+    # A cell of several lines, as spreadsheets write it, stays one.
+    content = f'file\temotion\ttext\nwav/{SAD}\tsad\t"Oh,\nhe said"\n'
+    (utterance,) = read(write(recordings, content)).utterances
+    assert utterance.text == "Oh,\nhe said"
+
+
+def test_times_are_told_as_they_were_given(recordings):
+    rows = f"file,emotion,start,end\nwav/{SAD},sad,1234.567,1236.2\n"
+    (utterance,) = read(write(recordings, rows)).utterances
+    assert utterance.id == f"wav/{SAD}#1234.567-1236.2"
+
+
+def test_accents_of_one_character_and_of_two_are_alike(tmp_path):
+    composed, apart = (
+        unicodedata.normalize(form, "fröhlich") for form in ("NFC", "NFD")
+    )
+    soundfile.write(tmp_path / f"{apart}.wav", noise(), 16000)
+    soundfile.write(tmp_path / "b.wav", noise(), 16000)
+    rows = f"file,emotion\n{composed}.wav,{composed}\nb.wav,{apart}\n"
+    corpus = read(write(tmp_path, rows))
+    assert len(corpus.utterances) == 2 and not corpus.problems
+    assert "differ only in case or blanks" in corpus.warnings[0]
 
 
 def test_the_guess_is_printed_and_columns_settles_it(recordings, capsys):
@@ -226,6 +259,23 @@ def test_what_else_is_odd_is_a_warning(recordings):
     assert "1 of 2 rows name no split" in warnings
     assert "share sound of one file (labels.csv, line 2 and line 3)" in warnings
     assert f"does not name 3 sound files, such as {recordings}" in warnings
+
+
+def test_folders_may_be_links_and_what_is_no_sound_is_told(tmp_path):
+    for folder in ("elsewhere", "mine/sad"):
+        (tmp_path / folder).mkdir(parents=True)
+        soundfile.write(tmp_path / folder / "a.wav", noise(), 16000)
+    (tmp_path / "mine/happy").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "mine/sad/again").symlink_to(tmp_path / "mine")  # a circle
+    (tmp_path / "mine/sad/b.webm").write_bytes(b"")
+    os.close(os.open(os.fsencode(tmp_path) + b"/mine/sad/\xfc.wav", os.O_CREAT))
+    corpus = read("folders", tmp_path / "mine")
+    assert [u.id for u in corpus.utterances] == ["happy/a.wav", "sad/a.wav"]
+    (problem,) = corpus.problems
+    assert "is not UTF-8" in problem.reason
+    assert corpus.warnings == (
+        "passed over, since they are not named as sound: 1 .webm",
+    )
 
 
 def test_folders_name_the_emotions(recordings, tmp_path):
