@@ -1,6 +1,7 @@
 """The runs of a training: seed, fold, and which segments train and test."""
 
 import dataclasses
+from collections import Counter
 from typing import Any
 
 import ml_collections
@@ -75,6 +76,13 @@ def plan(
                 class_weights=class_weights,
                 steps_per_epoch=len(train_segments) // config.batch_size,
             )
+        )
+    counts = Counter(run.fold for run in planned)
+    if len(set(counts.values())) > 1 and len(planned) > len(counts):
+        print(
+            f"warning: {len(planned)} runs of {len(counts)} folds: some have more "
+            "seeds than others, and weigh more in the means; config.num_runs should be "
+            f"a multiple of {len(counts)}"
         )
     return planned
 

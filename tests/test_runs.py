@@ -99,7 +99,7 @@ def test_classes_weigh_the_same_unless_asked(config):
     assert run.class_weights.max() > 1
 
 
-def test_more_runs_than_folds_begin_again_with_other_seeds(config):
+def test_more_runs_than_folds_begin_again_with_other_seeds(config, capsys):
     config.protocol, config.num_runs = "session", 3
     all_runs = runs.plan(config, input_pipeline.load(config))
     assert [(run.fold, run.seed) for run in all_runs] == [
@@ -108,6 +108,10 @@ def test_more_runs_than_folds_begin_again_with_other_seeds(config):
         ("Ses01", 2),
     ]
     assert runs.names(all_runs) == ["Ses01_seed0", "Ses02_seed1", "Ses01_seed2"]
+    assert "should be a multiple of 2" in capsys.readouterr().out
+    config.num_runs = 4
+    runs.plan(config, input_pipeline.load(config))
+    assert "warning" not in capsys.readouterr().out
 
 
 def test_a_split_file_without_validation_cannot_choose_an_epoch(config, tmp_path):
