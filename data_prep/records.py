@@ -268,10 +268,9 @@ def _groups(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
     # Those of a session stay together, unless a speaker comes in several.
     apart = {row["session"] or row["speaker"] for row in rows}
-    if len({(row["speaker"], row["session"]) for row in rows}) > len(
-        {row["speaker"] for row in rows}
-    ):
-        apart = _speakers(rows)
+    met = {(row["speaker"], row["session"]) for row in rows if row["speaker"]}
+    if len(met) > len(_speakers(rows)):
+        apart = {row["speaker"] or row["session"] for row in rows}
     return {
         "emotions": emotions,
         "speakers": len(_speakers(rows)),

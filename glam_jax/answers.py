@@ -135,12 +135,12 @@ def kept(
       class_names: The classes.
       over_time: Whether an answer has a line for each segment.
       asked: What is asked of which model, for JSON: a command that asks something else
-        does not go on. None for what cannot be heard again.
+        does not go on.
 
     Raises:
       ValueError: See `check_free`; or when another command writes the file.
     """
-    check_free(path, resumes=asked is not None)
+    check_free(path)
     beside = _progress(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     with (
@@ -157,14 +157,36 @@ def kept(
         os.unlink(beside)
 
 
+@contextlib.contextmanager
+def live(
+    path: pathlib.Path, class_names: Sequence[str], over_time: bool
+) -> Iterator[Sheet]:
+    """A sheet in a new file, for what cannot be heard again; see `kept`.
+
+    The file stays when something ends the recording, unless nothing was said.
+    """
+    check_free(path, resumes=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _progress(path).unlink(missing_ok=True)  # of a file that was deleted
+    with open(path, "x", encoding="utf-8", newline="") as file:
+        sheet = Sheet(class_names, over_time, file, path.suffix)
+        sheet.begin()
+        begun = file.tell()
+        try:
+            yield sheet
+        finally:
+            if file.tell() == begun:
+                path.unlink()
+
+
 def _resume(sheet: Sheet, file: IO[str], progress: IO[str], asked: Any) -> None:
     """Goes on with a file, or begins it anew where something else was asked."""
     progress.seek(0)
     stamp = json.dumps(asked)
     begun, *rows = progress.read().split("\n")[:-1] or [""]  # a kill may cut the last
-    parsed = [json.loads(row) for row in rows]
+    parsed = [json.loads(row) for row in rows] if begun == stamp else []
     length = parsed[-1][1] if parsed else 0
-    goes_on = begun == stamp and 0 < length <= os.fstat(file.fileno()).st_size
+    goes_on = 0 < length <= os.fstat(file.fileno()).st_size
     progress.truncate(0)
     progress.write("\n".join([stamp, *(rows if goes_on else ()), ""]))
     progress.flush()

@@ -191,15 +191,16 @@ def _test(crossing: Crossing, trained: str, tested: str, out: pathlib.Path) -> N
     """Tests a training on another corpus, where it is finished and not tested yet."""
     model = crossing.whole[trained].folder(out)
     folder = crossing.folder(trained, tested, out)
-    if not grid.is_finished(model):
+    if not results.is_whole(model):
         return
-    if results.is_whole(folder):
-        told = results.read_report(folder)["evaluation"]
+    if (folder / results.MODEL).exists():
+        told = results.read_json(folder / results.MODEL)["evaluation"]
         runs = results.read_json(model / results.MODEL)["runs"]
-        if told["weights"] == [run["sha256"] for run in runs]:
+        if told["weights"] != [run["sha256"] for run in runs]:
+            print(f"{folder} is of a model that was trained again since; it is deleted")
+            shutil.rmtree(folder)
+        elif results.is_whole(folder):
             return
-        print(f"{folder} is of a model that was trained again since; it is deleted")
-        shutil.rmtree(folder)
     from glam_jax import evaluation  # importing JAX takes seconds
 
     print(f"testing {trained} on {tested}")

@@ -191,8 +191,8 @@ def cells(
         table.protocols, _parts(table, whole.tfds_splits)
     ):
         runs = table.runs
-        folds = 0
-        if not protocol:
+        holds_out = not protocol
+        if holds_out:
             protocol, folds = prepared.hold_out_speakers(whole)
             runs = table.seeds * folds
         for row in table.rows:
@@ -202,11 +202,13 @@ def cells(
                     continue
                 name = ingredients.toggle(row.ingredient, config)
             config.protocol, config.tfds_splits = protocol, part
-            config.num_folds = whole.num_folds
+            if protocol == "speaker_folds":
+                config.num_folds = whole.num_folds
             if not any(config.label_sets.values()):
                 config.classes = whole.classes
-            is_floor = config.model == models.FLOOR  # a seed changes nothing of it
-            config.num_runs = config.num_runs or (folds or runs if is_floor else runs)
+            is_floor = config.model == models.FLOOR
+            if not (is_floor and holds_out):  # a seed changes nothing: each fold once
+                config.num_runs = config.num_runs or runs
             made.append(Cell(name, config))
     return made
 

@@ -181,9 +181,12 @@ def choose(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> float:
 
     folds, count = [], min(FOLDS, len(np.unique(groups)))
     if count > 1:
-        dealt = model_selection.GroupKFold(count).split(x, y, groups)
-        folds = [(inner, out) for inner, out in dealt if len(np.unique(y[inner])) > 1]
-    folds = folds or [*model_selection.StratifiedKFold(FOLDS).split(x, y)]
+        folds = [*model_selection.GroupKFold(count).split(x, y, groups)]
+        folds = [(inner, out) for inner, out in folds if len(np.unique(y[inner])) > 1]
+    if not folds:
+        count = min(FOLDS, int(np.bincount(y).max()))
+        folds = [*model_selection.StratifiedKFold(count).split(x, y)]
+        folds = [(inner, out) for inner, out in folds if len(np.unique(y[inner])) > 1]
     scores = []
     for penalty in PENALTIES:
         of_folds = []

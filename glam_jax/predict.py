@@ -28,7 +28,7 @@ import dataclasses
 import os
 import pathlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import numpy as np
 import tqdm
@@ -88,8 +88,10 @@ def predict(request: Request, named: Sequence[str], source: str | None = None) -
     for note in notes:
         _tell(f"passed over in {note}")
     trained = [run["sha256"] for run in model.description["runs"]]
-    asked = [trained, request.run, request.over_time, request.pictures is not None]
-    with _sheet(request, model, asked) as sheet:
+    pictures = str(request.pictures or "")
+    asked = [trained, request.run, request.over_time, pictures]
+    told = model.class_names, request.over_time
+    with _sheet(request, answers.kept, *told, asked) as sheet:
         left = [recording for recording in found if recording.sound not in sheet.done]
         if others := sheet.done - {recording.sound for recording in found}:
             raise ValueError(
@@ -156,7 +158,8 @@ def listen(request: Request, name: str, blocks: Iterable[bytes]) -> None:
     model = _load(request, resumes=False)
     stream, rest = model.stream(), b""
     request = dataclasses.replace(request, over_time=True)
-    with _sheet(request, model, None) as sheet, signals.deferred() as is_stopped:
+    opened = _sheet(request, answers.live, model.class_names, True)
+    with opened as sheet, signals.deferred() as is_stopped:
         for number, block in enumerate(blocks):
             if number == 0 and block.startswith(_CONTAINERS):
                 raise ValueError(
@@ -217,11 +220,12 @@ def _load(request: Request, resumes: bool = True):
     return model
 
 
-def _sheet(request: Request, model, asked) -> contextlib.AbstractContextManager:
+def _sheet(
+    request: Request, in_file: Callable, class_names, over_time: bool, *asked
+) -> contextlib.AbstractContextManager:
     if request.out is None:
-        sheet = answers.printed(model.class_names, request.over_time)
-        return contextlib.nullcontext(sheet)
-    return answers.kept(request.out, model.class_names, request.over_time, asked)
+        return contextlib.nullcontext(answers.printed(class_names, over_time))
+    return in_file(request.out, class_names, over_time, *asked)
 
 
 def _tell(line: str) -> None:

@@ -137,15 +137,15 @@ def check_corpus(config: ml_collections.ConfigDict) -> None:
         return
     own = _own_corpora(config.data_dir)
     for name in unknown:
-        if name in own:
+        named = config.copy_and_resolve_references().unlock()
+        named.corpus = name or "NAME"
+        ((data_set,), *_) = cuts(named)
+        if name in own or data_set.is_prepared(config.data_dir):  # it may be damaged
             continue
         known = [*corpora.readers(), *own]
         near = difflib.get_close_matches(name, known, n=1)
         hint = f"; did you mean {near[0]}?" if near else ""
         where = pathlib.Path(config.data_dir).expanduser().absolute()
-        named = config.copy_and_resolve_references().unlock()
-        named.corpus = name or "NAME"
-        ((data_set,), *_) = cuts(named)
         raise ValueError(
             f"unknown config.corpus {name!r}{hint} (there are {', '.join(known)}). A "
             f"table of your own is prepared, into {where}, with: "

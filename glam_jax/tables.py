@@ -169,7 +169,8 @@ def captioned_lines(
         captioned.append(
             (
                 "runs",
-                "Differences on the same test utterances over n runs, ± half the 95 % "
+                "Differences on the same test utterances over n runs (folds, where one "
+                "row has more seeds of each), ± half the 95 % "
                 "interval, and p of the corrected resampled t-test (Nadeau & Bengio "
                 "2003), which allows for runs that share data. " + _holm(pairs, "runs"),
                 _without_empty_columns(lines),

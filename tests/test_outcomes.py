@@ -45,7 +45,7 @@ def rows(side, seed, *epochs):
     ],
 )
 def test_a_recipe_that_pytorch_does_not_know_is_refused(field, value, message):
-    config = emodb.get_config()
+    config = emodb.get_config().lock()  # as a command makes it
     outcomes.check(config)
     config[field] = value
     with pytest.raises(ValueError, match=message):

@@ -272,14 +272,24 @@ def test_live_sound_that_is_none_is_refused(finished, data, message):
 
 def test_a_live_recording_is_not_added_to_another(finished, tmp_path):
     asked = request(finished, out=tmp_path / "live.csv")
-    with pytest.raises(ValueError, match="is silent"):
-        predict.listen(asked, "stdin", [bytes(64000)])
-    with pytest.raises(ValueError, match="is there already"):
-        predict.listen(asked, "stdin", [bytes(64000)])
-    (tmp_path / "live.csv").unlink()
+    with pytest.raises(ValueError, match="is a sound file"):
+        predict.listen(asked, "stdin", [b"RIFF....WAVE"])
+    assert not [*tmp_path.iterdir()]
     noise = np.random.default_rng(0).integers(-3000, 3000, 16000).astype("<i2")
-    predict.listen(asked, "stdin", [noise.tobytes()])
-    assert {row[2] for row in read_csv(tmp_path / "live.csv")[1]} == {"0.500", "1.000"}
+
+    def broken_off():
+        yield noise.tobytes()
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        predict.listen(asked, "stdin", broken_off())
+    for ask in (
+        lambda: predict.listen(asked, "stdin", [noise.tobytes()]),
+        lambda: predict.predict(asked, ["tests/data/emodb/wav"]),
+    ):
+        with pytest.raises(ValueError, match="is there already"):
+            ask()
+    assert [row[2] for row in read_csv(tmp_path / "live.csv")[1]] == ["0.500", "1.000"]
     assert [path.name for path in tmp_path.iterdir()] == ["live.csv"]
 
 

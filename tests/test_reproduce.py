@@ -79,7 +79,7 @@ def test_speakers_are_held_out_where_what_helps_on_others_is_measured(data_dir):
     assert (made["speed"].features, made["speed"].frontend) == ("waveform", "mfcc")
     floor = dataclasses.replace(table, rows=(grid.Row("floor", models.FLOOR),))
     (floor,) = grid.cells(floor, make_config)
-    assert floor.config.num_runs == 4  # a seed changes nothing of it
+    assert floor.config.num_runs == 0  # each fold once: a seed changes nothing
     # The network and the recipe of glam_plus are told apart.
     rows = [grid.Row("a", "glam_plus"), grid.Row("b", "glam", "glam_plus")]
     table = grid.Table(tuple(rows), ("",), parts="all")

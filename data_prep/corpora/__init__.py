@@ -104,29 +104,33 @@ def is_sound(name: str) -> bool:
 
 
 def below(folder: pathlib.Path) -> tuple[list[pathlib.Path], Counter]:
-    """What lies below a folder; links to folders are followed, each of them once.
+    """What lies below a folder, and below the folders that links in it name.
 
     Args:
       folder: Where to look.
 
     Returns:
-      The files that are called like sound, folder by folder and sorted, and how many
-      others end how, hidden ones aside.
+      The files that are called like sound, folder by folder and sorted, those behind
+      links last and no folder twice; and how many others end how, hidden ones aside.
     """
     sounds: list[pathlib.Path] = []
     others: Counter[str] = Counter()
-    seen = set()
-    for root, folders, names in os.walk(folder, followlinks=True):
-        if (real := os.path.realpath(root)) in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        folders.sort()
-        for path in (pathlib.Path(root, name) for name in sorted(names)):
-            if is_sound(path.name):
-                sounds.append(path)
-            elif not path.name.startswith("."):
-                others[path.suffix.lower() or "without a suffix"] += 1
+    seen: set[str] = set()
+    waiting = [str(folder)]
+    for top in waiting:  # it grows
+        for root, folders, names in os.walk(top):
+            if (real := os.path.realpath(root)) in seen:
+                folders.clear()
+                continue
+            seen.add(real)
+            folders.sort()
+            inner = [os.path.join(root, name) for name in folders]
+            waiting += filter(os.path.islink, inner)
+            for path in (pathlib.Path(root, name) for name in sorted(names)):
+                if is_sound(path.name):
+                    sounds.append(path)
+                elif not path.name.startswith("."):
+                    others[path.suffix.lower() or "without a suffix"] += 1
     return sounds, others
 
 

@@ -183,7 +183,7 @@ def _read_folders(source: pathlib.Path, columns: Mapping[str, str]) -> corpora.C
         if path.parent == source:
             reason = "lies in no folder that names its emotion"
         elif id_ != id_.encode(errors="replace").decode():
-            reason = "its path is not UTF-8: convmv -f latin1 -t utf8 --notest renames"
+            reason = "its path is not UTF-8: convmv -r -f latin1 -t utf8 --notest ."
         if reason:
             problems.append(corpora.Problem(str(path), reason))
         else:
@@ -500,6 +500,8 @@ def _not_named(
     if not top.is_relative_to(os.path.normpath(folder)):
         return []  # files from several places: what lies between them is not the corpus
     others = [path for path in corpora.below(top)[0] if path not in paths]
+    files = {path.resolve() for path in paths} if others else set()
+    others = [path for path in others if path.resolve() not in files]
     if not others:
         return []
     return [f"{table} does not name {len(others)} sound files, such as {others[0]}"]

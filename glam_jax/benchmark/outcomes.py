@@ -37,7 +37,14 @@ SIDES = {
     "pytorch_full_batches": "PyTorch, full batches alone",
 }
 # Fields of a recipe that PyTorch's side does not know.
-_UNKNOWN = ("optimizer", "schedule", "ema", "label_smoothing", "class_weights")
+_UNKNOWN = (
+    "optimizer",
+    "schedule",
+    "warmup_epochs",
+    "ema",
+    "label_smoothing",
+    "class_weights",
+)
 _UNKNOWN += ("upsampling", "dtype", "frontend", "normalise", "augment")
 _COLUMNS = ("side", "split", "seed", "epoch", *MEASURES)
 
@@ -224,9 +231,9 @@ def check(config: ml_collections.ConfigDict) -> None:
     values.check(config)
     if config.model != "glam":
         raise ValueError(f"PyTorch has no {config.model} here, only glam")
-    plain = base.get_config()
+    told, plain = config.to_dict(), base.get_config().to_dict()
     for field in _UNKNOWN:
-        if config[field] != plain[field]:
+        if told[field] != plain[field]:
             raise ValueError(
                 f"PyTorch trains by GLAM's recipe here: leave --config.{field} out"
             )
@@ -239,12 +246,16 @@ def _claim(out: pathlib.Path, config: ml_collections.ConfigDict) -> None:
     fields = json.loads(config.to_json_best_effort())
     fields |= {"seeds": FLAGS.seeds, "splits": FLAGS.splits}
     told = {key: fields[key] for key in fields.keys() - {*values.WITHOUT_EFFECT}}
-    written = json.dumps(told, indent=2, sort_keys=True) + "\n"
-    out.mkdir(parents=True, exist_ok=True)
     path = out / "config.json"
-    if path.exists() and path.read_text(encoding="utf-8") != written:
-        raise ValueError(f"{out} is of another config: give another --out")
-    text.write_text(path, written)
+    if path.exists() or (out / "ours").exists():
+        there = results.read_json(path)
+        if other := [key for key in sorted(told) if there.get(key) != told[key]]:
+            raise ValueError(
+                f"{out} is of another config (other {', '.join(other)}): give another "
+                "--out"
+            )
+    out.mkdir(parents=True, exist_ok=True)
+    text.write_text(path, json.dumps(told, indent=2, sort_keys=True) + "\n")
 
 
 def compare(config: ml_collections.ConfigDict) -> None:

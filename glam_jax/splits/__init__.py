@@ -99,9 +99,10 @@ def deal_speakers(groups: Groups, num_folds: int) -> dict[str, np.ndarray]:
     Unless a speaker comes in several sessions: then those of a speaker do.
     """
     values = np.where(groups.session == "", groups.speaker, groups.session)
-    of_speakers = {*zip(groups.speaker, groups.session, strict=True)}
-    if len(of_speakers) > len(set(groups.speaker)):
-        values = groups.speaker
+    named = groups.speaker != ""
+    met = {*zip(groups.speaker[named], groups.session[named], strict=True)}
+    if len(met) > len(set(groups.speaker[named])):
+        values = np.where(named, groups.speaker, groups.session)
     found = len(set(values) - {""})
     if found < num_folds:
         raise Impossible(
