@@ -402,8 +402,8 @@ def over_time(
     else:
         handles, names = classes.get_legend_handles_labels()
         figure.legend(handles[::-1], names[::-1], loc="outside right center")
-    shown = textwrap.shorten(text.printable(name), int(width * POINTS / LETTER))
-    figure.suptitle(shown)
+    shown, room = text.printable(name), int(width * POINTS / LETTER)
+    figure.suptitle(shown if len(shown) <= room else f"...{shown[3 - room :]}")
     return figure
 
 

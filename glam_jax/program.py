@@ -254,10 +254,11 @@ def train_epoch(
     begin, row = time.time(), int(first.min())
     with _progress_bar(epoch, rows, first) as bar:
         for chunk in _training_chunks(program, group, drawn, row):
-            while row < chunk.stop:
+            stop = min(chunk.stop, int(rows.max()))  # other groups may have more rows
+            while row < stop:
                 if parallel.any_process(stop_requested()):
                     return state, _speed(program, done, state, begin)
-                start, next_row = time.time(), min(row + pace.rows, chunk.stop)
+                start, next_row = time.time(), min(row + pace.rows, stop)
                 stops = epoch_start + np.clip(next_row, first, rows)
                 windows = _windows(
                     program, group, drawn, chunk.start, epoch_start, stops

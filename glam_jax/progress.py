@@ -5,7 +5,7 @@ import time
 from collections.abc import Sequence
 
 from data_prep import text
-from glam_jax import metrics, runs
+from glam_jax import metrics, parallel, runs
 
 try:
     import tensorboardX
@@ -41,7 +41,7 @@ class Progress:
             + (f"; goes on after epoch {epochs_done}" if epochs_done else ""),
             flush=True,
         )
-        if tensorboardX is None:
+        if tensorboardX is None or not parallel.is_first_process():
             return
         try:
             self._writers = {

@@ -248,6 +248,7 @@ def train_group(
     pace = program_lib.Pace()
     with contextlib.ExitStack() as stack:
         members = [begin(program, run, outputs, stack) for run in group]
+        stack.callback(progress.end_group)
         epochs_done = min(member.epochs_done for member in members)
         progress.begin_group(group, epochs_done, outputs.folder)
         state = program.layout.put_runs([member.state for member in members])
@@ -262,7 +263,6 @@ def train_group(
                 progress.epoch(group, list(rows.values()))
             if stopping:
                 raise Preempted
-    progress.end_group()
     states = [selected_state(program, run, outputs) for run in group]
     logits = program_lib.mean_logits(program, program.layout.put_runs(states), group)
     for run, state, of_run in zip(group, states, logits, strict=True):

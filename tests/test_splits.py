@@ -113,6 +113,16 @@ def test_speaker_folds_deal_whole_speakers():
         assert not set(EMODB.speaker[split.test]) & set(EMODB.speaker[split.train])
 
 
+def test_speaker_folds_test_nobody_without_a_name():
+    some = groups(["a", "", "b", "", "c", ""])
+    folds = splits.folds("speaker_folds", some, 3)
+    assert sorted(np.concatenate([*folds.values()]).tolist()) == [0, 2, 4]
+    assert set(splits.split("speaker_folds", some, 0, folds["fold0"]).train) >= {1, 3}
+    # Where sessions are known, they are dealt.
+    some = groups(["", "", "", ""], session=["1", "1", "2", "2"])
+    assert len(splits.folds("speaker_folds", some, 2)) == 2
+
+
 def test_speaker_folds_deal_speakers_who_come_in_several_sessions():
     speakers, sessions = ["a", "b", "c", "d"] * 2, ["1"] * 4 + ["2"] * 4
     again = groups(speakers, session=sessions)
