@@ -33,7 +33,7 @@ class Sheet:
         format: str = ".csv",
         progress: IO[str] | None = None,
     ):
-        """Begins without lines; see `printed` and `kept`.
+        """Begins without lines; see `kept` and `live`.
 
         Args:
           class_names: The classes, in the order of all probabilities.
@@ -117,7 +117,7 @@ def _progress(path: pathlib.Path) -> pathlib.Path:
     return path.with_name(f"{path.name}.progress")
 
 
-def printed(class_names: Sequence[str], over_time: bool) -> Sheet:
+def _printed(class_names: Sequence[str], over_time: bool) -> Sheet:
     """A sheet for the terminal."""
     sheet = Sheet(class_names, over_time, sys.stdout)
     sheet.begin()
@@ -126,12 +126,12 @@ def printed(class_names: Sequence[str], over_time: bool) -> Sheet:
 
 @contextlib.contextmanager
 def kept(
-    path: pathlib.Path, class_names: Sequence[str], over_time: bool, asked: Any
+    path: pathlib.Path | None, class_names: Sequence[str], over_time: bool, asked: Any
 ) -> Iterator[Sheet]:
     """A sheet in a file, which goes on where a killed command ended.
 
     Args:
-      path: The file, named as one of `FORMATS`.
+      path: The file, named as one of `FORMATS`; None for the terminal.
       class_names: The classes.
       over_time: Whether an answer has a line for each segment.
       asked: What is asked of which model, for JSON: a command that asks something else
@@ -140,6 +140,9 @@ def kept(
     Raises:
       ValueError: See `check_free`; or when another command writes the file.
     """
+    if path is None:
+        yield _printed(class_names, over_time)
+        return
     check_free(path)
     beside = _progress(path)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -159,12 +162,15 @@ def kept(
 
 @contextlib.contextmanager
 def live(
-    path: pathlib.Path, class_names: Sequence[str], over_time: bool
+    path: pathlib.Path | None, class_names: Sequence[str], over_time: bool
 ) -> Iterator[Sheet]:
     """A sheet in a new file, for what cannot be heard again; see `kept`.
 
     The file stays when something ends the recording, unless nothing was said.
     """
+    if path is None:
+        yield _printed(class_names, over_time)
+        return
     check_free(path, resumes=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     _progress(path).unlink(missing_ok=True)  # of a file that was deleted

@@ -23,12 +23,11 @@ if __name__ == "__main__":  # before the imports that take a second
 
     signals.exit_at_once()
 
-import contextlib
 import dataclasses
 import os
 import pathlib
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 import tqdm
@@ -90,8 +89,8 @@ def predict(request: Request, named: Sequence[str], source: str | None = None) -
     trained = [run["sha256"] for run in model.description["runs"]]
     pictures = str(request.pictures or "")
     asked = [trained, request.run, request.over_time, pictures]
-    told = model.class_names, request.over_time
-    with _sheet(request, answers.kept, *told, asked) as sheet:
+    lines = model.class_names, request.over_time
+    with answers.kept(request.out, *lines, asked) as sheet:
         left = [recording for recording in found if recording.sound not in sheet.done]
         if others := sheet.done - {recording.sound for recording in found}:
             raise ValueError(
@@ -158,8 +157,8 @@ def listen(request: Request, name: str, blocks: Iterable[bytes]) -> None:
     model = _load(request, resumes=False)
     stream, rest = model.stream(), b""
     request = dataclasses.replace(request, over_time=True)
-    opened = _sheet(request, answers.live, model.class_names, True)
-    with opened as sheet, signals.deferred() as is_stopped:
+    written = answers.live(request.out, model.class_names, True)
+    with written as sheet, signals.deferred() as is_stopped:
         for number, block in enumerate(blocks):
             if number == 0 and block.startswith(_CONTAINERS):
                 raise ValueError(
@@ -218,14 +217,6 @@ def _load(request: Request, resumes: bool = True):
     if request.model == shipped.FOLDER:
         _tell(shipped.sentence(model.description))
     return model
-
-
-def _sheet(
-    request: Request, in_file: Callable, class_names, over_time: bool, *asked
-) -> contextlib.AbstractContextManager:
-    if request.out is None:
-        return contextlib.nullcontext(answers.printed(class_names, over_time))
-    return in_file(request.out, class_names, over_time, *asked)
 
 
 def _tell(line: str) -> None:
