@@ -450,10 +450,7 @@ def _reasons() -> Iterator[None]:
     except containers.NotWhole as error:
         raise AudioError(str(error)) from error
     except soundfile.LibsndfileError as error:
-        reason = f"cannot be decoded ({error.error_string})"
-        if "not recognised" in error.error_string:
-            reason += "; where a player plays it: ffmpeg -i FILE FILE.wav"
-        raise AudioError(reason) from error
+        raise AudioError(f"cannot be decoded ({error.error_string})") from error
     except soundfile.SoundFileError as error:
         raise AudioError(f"cannot be decoded ({error})") from error
     except OSError as error:
