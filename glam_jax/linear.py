@@ -179,14 +179,15 @@ def choose(x: np.ndarray, y: np.ndarray, groups: np.ndarray) -> float:
     """
     from sklearn import model_selection
 
+    def usable(dealt):
+        return [(inner, out) for inner, out in dealt if len(np.unique(y[inner])) > 1]
+
     folds, count = [], min(FOLDS, len(np.unique(groups)))
     if count > 1:
-        folds = [*model_selection.GroupKFold(count).split(x, y, groups)]
-        folds = [(inner, out) for inner, out in folds if len(np.unique(y[inner])) > 1]
+        folds = usable(model_selection.GroupKFold(count).split(x, y, groups))
     if not folds:
         count = min(FOLDS, int(np.bincount(y).max()))
-        folds = [*model_selection.StratifiedKFold(count).split(x, y)]
-        folds = [(inner, out) for inner, out in folds if len(np.unique(y[inner])) > 1]
+        folds = usable(model_selection.StratifiedKFold(count).split(x, y))
     scores = []
     for penalty in PENALTIES:
         of_folds = []
