@@ -143,14 +143,14 @@ def restore_last(
     None where there is none. The best one is tried too, since a run needs it at its
     end.
     """
-    for step in manager.all_steps():
+    last = None
+    for step in sorted(manager.all_steps()):
         try:
-            restore(manager, like, step)
+            last = restore(manager, like, step)
         except Damaged as error:
             print(f"{error}; it is not used")
             manager.delete(step)
-    latest = manager.latest_step()
-    return None if latest is None else restore(manager, like, latest)
+    return last
 
 
 def weights_folder(run_folder: pathlib.Path, step: int) -> pathlib.Path:

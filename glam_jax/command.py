@@ -10,6 +10,7 @@ from data_prep.command import refuse, run, run_by_flags
 
 __all__ = ["define_config", "parse", "refuse", "run", "run_by_flags", "set_up_jax"]
 
+CONFIGS = pathlib.Path(__file__).parents[1] / "configs"
 _NO_CONFIGS = ("__init__", "base")  # modules of configs/
 
 
@@ -25,6 +26,7 @@ def define_config() -> None:
 
 def parse(argv: list[str]) -> list[str]:
     """Reads the flags; what is wrong with them, or in a config file, ends in a line."""
+    _check_configs()
     argv = _with_config_file(argv)
     try:
         return flags.FLAGS(argv)
@@ -43,6 +45,21 @@ def parse(argv: list[str]) -> list[str]:
         refuse(f"{message.removeprefix('ValueError: ')} (--help explains)")
     except (AttributeError, KeyError) as error:  # no such field
         refuse(_unknown_field(argv, str(error)))
+
+
+def _check_configs() -> None:
+    """Refuses another package of this name, which hides this one's."""
+    try:
+        from configs import base
+
+        found = pathlib.Path(base.__file__).parent
+    except ImportError as error:
+        found = pathlib.Path(error.path or "configs").parent
+    if not (found.is_dir() and found.samefile(CONFIGS)):
+        refuse(
+            f"the package configs in {found} hides that of glam_jax, {CONFIGS}; run "
+            "this in another folder, with the path of your config file"
+        )
 
 
 def _with_config_file(argv: list[str]) -> list[str]:
@@ -85,12 +102,9 @@ def _fields() -> list[str]:
 
 
 def _no_config_file(path: pathlib.Path) -> str:
-    import configs
-
-    folder = pathlib.Path(configs.__file__).parent
-    names = [p.stem for p in sorted(folder.glob("*.py")) if p.stem not in _NO_CONFIGS]
+    names = [p.stem for p in sorted(CONFIGS.glob("*.py")) if p.stem not in _NO_CONFIGS]
     return (
-        f"there is no config file {path.absolute()}; in {folder} there are "
+        f"there is no config file {path.absolute()}; in {CONFIGS} there are "
         f"{', '.join(names)}"
     )
 

@@ -20,17 +20,13 @@ if __name__ == "__main__":  # before the imports that take a second
 
     signals.exit_at_once()
 
-import pathlib
 import re
 
 from absl import app, flags
 from ml_collections import config_flags
 
-import configs
 from data_prep import paths
 from glam_jax import command, crossing, grid
-
-BASE = pathlib.Path(configs.__file__).parent / "base.py"
 
 FLAGS = flags.FLAGS
 
@@ -50,7 +46,7 @@ def parse(argv: list[str]) -> list[str]:
     """Reads the flags; without --config it is GLAM's recipe."""
     program, *arguments = argv
     if not any(re.match("--?config(=|$)", argument) for argument in arguments):
-        arguments = [f"--config={BASE}", *arguments]
+        arguments = [f"--config={command.CONFIGS / 'base.py'}", *arguments]
     return command.parse([program, *arguments])
 
 

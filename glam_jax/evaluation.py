@@ -264,7 +264,8 @@ def _claim(out: pathlib.Path, asked: dict[str, Any]) -> None:
     found = results.read_json(out / weights.MODEL).get("evaluation")
     if found is None:
         raise ValueError(f"{out} holds a trained model; {advice}")
-    if differs := [key for key in asked if found.get(key) != asked[key]]:
+    differs = [key for key in asked if found.get(key) != asked[key]]
+    if differs and differs != ["model"]:  # its path: the weights say which it is
         raise ValueError(
             f"{out} holds another evaluation (other {', '.join(differs)}); {advice}"
         )

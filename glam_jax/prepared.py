@@ -5,17 +5,14 @@ import difflib
 import pathlib
 from collections import Counter
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import ml_collections
 
-from data_prep import corpora, features, text
+from data_prep import corpora, features, records, text
 from data_prep.corpora import table
 from glam_jax import models
 from glam_jax.splits import labels
-
-if TYPE_CHECKING:
-    from data_prep import records
 
 # An emotion of fewer speakers and fewer utterances is no class unless it is named.
 FEWEST_SPEAKERS, FEWEST_UTTERANCES = 2, 10
@@ -27,14 +24,12 @@ def corpus_names(config: ml_collections.ConfigDict) -> list[str]:
     return config.corpus.split("+")
 
 
-def cuts(config: ml_collections.ConfigDict) -> "list[list[records.DataSet]]":
+def cuts(config: ml_collections.ConfigDict) -> list[list[records.DataSet]]:
     """The data sets of all corpora, by the training hop, and the test hop if another.
 
     Args:
       config: The config.
     """
-    from data_prep import records  # importing it takes seconds
-
     return [
         [
             records.DataSet(
@@ -58,8 +53,6 @@ def folders(config: ml_collections.ConfigDict) -> str:
 
 def sound(config: ml_collections.ConfigDict) -> dict[str, list[float]]:
     """How the recordings of all corpora sound, see `preparation.sound_of`."""
-    from data_prep import records  # importing it takes seconds
-
     ranges: dict[str, list[float]] = {}
     for data_set in cuts(config)[0]:
         if not data_set.is_prepared(config.data_dir):
@@ -155,8 +148,6 @@ def check_corpus(config: ml_collections.ConfigDict) -> None:
 
 def _own_corpora(data_dir: str) -> list[str]:
     """The corpora without a reader of which a data set is prepared."""
-    from data_prep import records  # importing it takes seconds
-
     found = set()
     folder = pathlib.Path(data_dir).expanduser() / records.NAME
     for path in folder.glob(f"*/{records.VERSION}/{records.PROVENANCE}"):
@@ -188,8 +179,6 @@ def complete(config: ml_collections.ConfigDict) -> None:
     elif config.classes:
         _tell_unused(labels.label_set(config), told)
     if not config.protocol:
-        from data_prep import records  # importing it takes seconds
-
         own_splits = []
         for data_set in cuts(config)[0]:
             with _repairable(data_set, config.data_dir):
@@ -213,8 +202,6 @@ def emotions(config: ml_collections.ConfigDict) -> Counter:
 
 def _provenances(config: ml_collections.ConfigDict) -> list[dict[str, Any]]:
     """What each data set of a config was made of, with counts of its emotions."""
-    from data_prep import records  # importing it takes seconds
-
     if commands := missing(config):
         raise ValueError(not_prepared(commands, config.data_dir))
     told = []
@@ -232,7 +219,7 @@ def _provenances(config: ml_collections.ConfigDict) -> list[dict[str, Any]]:
 
 
 @contextlib.contextmanager
-def _repairable(data_set: "records.DataSet", data_dir: str) -> Iterator[None]:
+def _repairable(data_set: records.DataSet, data_dir: str) -> Iterator[None]:
     """What is wrong with a data set is said with what to do."""
     try:
         yield

@@ -111,18 +111,17 @@ def file_name(recording: Recording) -> str:
     return f"{end}-{digest[:8]}"
 
 
-def outline(recording: Recording, seconds: float, columns: int = 2000) -> np.ndarray:
+def outline(recording: Recording, seconds: float) -> np.ndarray:
     """The lowest and highest sample of each part of a recording, to draw it.
 
     Args:
       recording: The recording.
       seconds: How long it is.
-      columns: Parts, at most.
 
     Returns:
-      (parts, 2), full scale one; the parts are equally long.
+      (parts, 2), full scale one; the parts, about 2,000, are equally long.
     """
-    width = max(1, int(seconds * features.SAMPLE_RATE) // columns)
+    width = max(1, int(seconds * features.SAMPLE_RATE) // 2000)
     parts, rest = [], np.zeros(0, np.float32)
     for block in audio.stream(recording.path, recording.start, recording.end):
         rest = np.concatenate([rest, block])

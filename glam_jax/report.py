@@ -55,7 +55,7 @@ def write(
     Returns:
       What report.json holds.
     """
-    config = json.loads((folder / "config.json").read_text())
+    config = workdir.read_config(folder)
     class_names = list(labels.label_set(config))
     outputs = workdir.Workdir(folder, tuple(class_names))
     report = summarise(config, outputs, class_names) | {

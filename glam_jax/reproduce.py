@@ -37,7 +37,6 @@ if __name__ == "__main__":  # before the imports that take a second
     signals.exit_at_once()
 
 import dataclasses
-import pathlib
 import re
 from collections.abc import Callable
 from typing import Any
@@ -46,11 +45,8 @@ import ml_collections
 from absl import app, flags
 from ml_collections import config_flags
 
-import configs
 from data_prep import paths
 from glam_jax import command, grid, ingredients, values
-
-CONFIGS = pathlib.Path(configs.__file__).parent
 
 FLAGS = flags.FLAGS
 
@@ -86,7 +82,7 @@ def parse(argv: list[str]) -> list[str]:
     """Reads the flags; without --config it is the paper's."""
     program, *arguments = argv
     if not any(re.match("--?config(=|$)", argument) for argument in arguments):
-        arguments = [f"--config={CONFIGS / 'iemocap.py'}:full", *arguments]
+        arguments = [f"--config={command.CONFIGS / 'iemocap.py'}:full", *arguments]
     return command.parse([program, *arguments])
 
 
@@ -94,9 +90,9 @@ def config_files() -> list[str]:
     """The config file of each corpus, with its argument."""
     if not FLAGS.corpora:
         return [config_flags.get_config_filename(FLAGS["config"])]
-    files = {name: CONFIGS / f"{name}.py" for name in FLAGS.corpora}
+    files = {name: command.CONFIGS / f"{name}.py" for name in FLAGS.corpora}
     return [
-        str(file) if file.is_file() else f"{CONFIGS / 'table.py'}:{name}"
+        str(file) if file.is_file() else f"{command.CONFIGS / 'table.py'}:{name}"
         for name, file in files.items()
     ]
 

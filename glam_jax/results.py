@@ -244,7 +244,7 @@ def told_apart(trainings: Sequence[Training]) -> list[Training]:
 
 def marked(name: str, report: dict[str, Any]) -> str:
     """The name of a row that says whether it knew the tested speakers."""
-    knew = report.get("recipe", {}).get("normalise") == "speaker"
+    knew = TRANSDUCTIVE in report["splits"]["warnings"]
     return f"{name} (transductive)" if knew else name
 
 

@@ -68,8 +68,9 @@ WITHOUT_EFFECT = (
 def check(config: ml_collections.ConfigDict) -> None:
     """Raises ValueError for a value that no training can have, by its field.
 
-    A network or features of one's own are imported. What the config leaves to the
-    prepared data is filled in, see `prepared.complete`.
+    Features of one's own are imported; a network of one's own is later, for that takes
+    seconds. What the config leaves to the prepared data is filled in, see
+    `prepared.complete`.
     """
     for field, (smallest, largest) in WHOLE.items():
         value = operator.attrgetter(field)(config)

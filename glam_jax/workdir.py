@@ -77,8 +77,7 @@ def claim(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
             "one that lost it. Give another --workdir, or delete this one to train "
             "again."
         )
-    defaults = json.loads(base.get_config().to_json_best_effort())
-    theirs = defaults | results.read_json(path)  # an earlier version had fewer fields
+    theirs = read_config(folder)
     differences = [
         f"  {key}: {theirs.get(key, 'not set')} there, {ours.get(key, 'not set')} here"
         for key in sorted((theirs.keys() | ours.keys()) - {*values.WITHOUT_EFFECT})
@@ -90,6 +89,18 @@ def claim(folder: pathlib.Path, config: ml_collections.ConfigDict) -> None:
             + "\n".join(differences)
             + "\nGive another --workdir, or delete this one."
         )
+
+
+def read_config(folder: pathlib.Path) -> dict[str, Any]:
+    """What config.json holds; fields that an earlier version lacked at their defaults.
+
+    Args:
+      folder: The folder of a training.
+    """
+    found = results.read_json(folder / CONFIG)
+    defaults = json.loads(base.get_config().to_json_best_effort())
+    augment = defaults["augment"] | found.get("augment", {})
+    return defaults | found | {"augment": augment}
 
 
 def keep_splits(folder: pathlib.Path, split_table: str) -> None:

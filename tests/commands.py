@@ -88,12 +88,12 @@ def run_command(name: str, *arguments: str, folder: pathlib.Path = ROOT) -> Fini
     return Command(name, *arguments, folder=folder).finish()
 
 
-def run_afresh(name: str, *arguments: str) -> Finished:
+def run_afresh(name: str, *arguments: str, folder: pathlib.Path = ROOT) -> Finished:
     """Runs the same in an interpreter of its own, which has imported nothing."""
     command = [sys.executable, *([] if name.endswith(".py") else ["-m"]), name]
     ended = subprocess.run(
         [*command, *arguments],
-        cwd=ROOT,
+        cwd=folder,
         env=os.environ | {"PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,

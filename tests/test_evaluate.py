@@ -137,6 +137,9 @@ def test_the_same_question_is_not_asked_twice(finished, other, tested, capsys):
     out, report = tested
     assert evaluation.evaluate(question(finished, other), out) == report
     assert "is complete" in capsys.readouterr().out
+    elsewhere = finished.folder / ".." / finished.folder.name
+    same = dataclasses.replace(question(finished, other), model=elsewhere)
+    assert evaluation.evaluate(same, out) == report
     more = {"sad": ["Sadness", "bored"]}
     with pytest.raises(ValueError, match=r"another evaluation .* give another --out"):
         evaluation.evaluate(question(finished, other, words=more), out)

@@ -52,6 +52,17 @@ def test_what_cannot_be_is_told_in_one_line(arguments, message):
     assert result.stderr.count("\n") == 1
 
 
+def test_another_package_named_configs_does_not_take_this_ones_place(tmp_path):
+    folder = tmp_path / "configs"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "base.py").write_text("get_config = None\n")
+    config = ROOT / "configs" / "emodb.py"
+    result = run_afresh(MAIN, f"--config={config}", folder=tmp_path)
+    assert f"the package configs in {folder} hides that of glam_jax" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 COMMANDS = [
     path.relative_to(ROOT).with_suffix("").as_posix().replace("/", ".")
     for package in ("glam_jax", "data_prep")

@@ -151,6 +151,9 @@ def test_everything_trains():
     split = splits.split("everything", twice, 0)
     assert list(split.train) == list(split.test) == [0, 1, 2]
     assert not len(split.validation)
+    ids = np.array(["a", "b", "c"])
+    written = split_files.to_csv(ids, ["all"], [split])
+    assert written.split() == ["utterance,all", "a,train", "b,train", "c,train"]
 
 
 @pytest.mark.parametrize("protocol", HONEST)

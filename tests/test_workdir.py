@@ -1,10 +1,12 @@
 """Files of a training: claimed by one config, safe to stop at any time."""
 
+import json
+
 import numpy as np
 import pytest
 
 from configs import iemocap
-from glam_jax import workdir
+from glam_jax import report, workdir
 
 
 def test_another_config_is_refused_with_the_difference(tmp_path):
@@ -16,6 +18,21 @@ def test_another_config_is_refused_with_the_difference(tmp_path):
     config.learning_rate = 0.01
     with pytest.raises(ValueError, match=r"learning_rate: 0\.001 there, 0\.01 here"):
         workdir.claim(tmp_path, config)
+
+
+def test_a_config_of_an_earlier_version_has_the_defaults_of_later_fields(tmp_path):
+    config = iemocap.get_config()
+    workdir.claim(tmp_path, config)
+    path = tmp_path / "config.json"
+    written = json.loads(path.read_text())
+    del written["ema"], written["augment"]["noise"]
+    path.write_text(json.dumps(written))
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "model.json").write_text("{}")
+    workdir.claim(tmp_path, config)  # it may go on
+    read = workdir.read_config(tmp_path)
+    assert read == json.loads(config.to_json_best_effort())
+    assert report.recipe(read) == report.recipe(config)
 
 
 def test_a_training_of_an_earlier_version_is_refused(tmp_path):

@@ -1,8 +1,10 @@
 """One module per corpus; each turns a source folder into utterances.
 
-Every reader has a `read(source) -> Corpus`. It lists files and labels and never
-opens, renames or writes audio. And it has a `count_differences(turns)`, which says in
-sentences where (kind, emotion, seconds) of every recording are not as published.
+The reader of a published corpus has a `read(source) -> Corpus`. It lists files and
+labels and never opens, renames or writes audio. And it has a
+`count_differences(turns)`, which says in sentences where (kind, emotion, seconds) of
+every recording are not as published. `table` reads the labels of any other corpus, and
+`demo` makes one up.
 """
 
 import dataclasses
@@ -24,12 +26,12 @@ class Utterance:
 
     Attributes:
       id: Unique within the corpus; records are written in the order of ids.
-      path: The wav file.
+      path: The sound file.
       emotion: The corpus's own emotion word ('neu', 'exc', 'anger', ...).
       speaker: The person who speaks.
       session: The recording session, '' where the corpus has none.
       dialogue: The conversation, '' where the corpus has none.
-      kind: 'impro' or 'script' for IEMOCAP, '' elsewhere.
+      kind: 'impro' or 'script' for IEMOCAP, what a table has as kind, or ''.
       text: The sentence spoken ('a01', 'DFA', ...), '' where nothing was prescribed.
       intensity: The corpus's own word for how strongly the emotion is acted ('strong',
         'HI', ...), '' where it has none.

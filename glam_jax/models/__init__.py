@@ -22,6 +22,7 @@ of (batch, num_classes) come back in a floating-point type. All else is optional
 import dataclasses
 import difflib
 import functools
+import importlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -185,8 +186,8 @@ def create_model(
 ) -> "nn.Module":
     """Builds a network, called as `model.apply(variables, x, train=bool)`.
 
-    The models with area attention draw dropout in training, from `rngs={"dropout":
-    key}`.
+    Those with area attention, and `glam_plus`, draw dropout in training, from
+    `rngs={"dropout": key}`.
 
     Args:
       name: A name in `MODELS`, or 'package.module:Class'.
@@ -196,7 +197,8 @@ def create_model(
         that lacks it does not get.
 
     Returns:
-      A module from x, (batch, frequency, time), to logits, (batch, num_classes). Those
+      A module from x, (batch, frequency, time), to logits, (batch, num_classes);
+      `glam_plus` in training to those of each reading, (2, batch, num_classes). Those
       in `MODELS` compute in the precision of x, float32 or bfloat16, give float32
       logits, and refuse segments too small for their pooling.
 
@@ -206,7 +208,11 @@ def create_model(
     from flax import linen as nn
 
     path = row(name).network
-    make = names.load(f"{__name__}.{path}" if name in MODELS else path, what="model")
+    if name in MODELS:
+        module, _, attribute = path.partition(":")
+        make = getattr(importlib.import_module(f"{__name__}.{module}"), attribute)
+    else:
+        make = names.load(path, what="model")
     kind = make.func if isinstance(make, functools.partial) else make
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         raise ValueError(f"model {name!r} is not a flax.linen.Module")

@@ -46,11 +46,6 @@ class Augment:
     masks: int = 0
     shift: bool = False
 
-    @property
-    def of_waves(self) -> bool:
-        """Whether it needs waveforms."""
-        return bool(self.speed or self.gain or self.noise)
-
 
 @dataclasses.dataclass(frozen=True)
 class Inputs:

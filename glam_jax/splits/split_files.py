@@ -22,7 +22,7 @@ def to_csv(ids: np.ndarray, names: Sequence[str], splits: Sequence[Split]) -> st
     """
     table = np.full((len(ids), len(names)), "", dtype=object)
     for column, split in enumerate(splits):
-        for part in PARTS:
+        for part in reversed(PARTS):  # what trains and tests, trains
             table[getattr(split, part), column] = part
     rows = ([name, *row] for name, row in zip(ids, table, strict=True) if any(row))
     return text.csv_text(["utterance", *names], rows)
