@@ -126,10 +126,12 @@ def _claim(path: pathlib.Path, stack: contextlib.ExitStack) -> bool:
         except FileExistsError:
             if not _is_over(_read(path)):
                 return False
-            # Only one of several processes can move it away.
             gone = path.with_name(f"{path.name}.{os.getpid()}")
             with contextlib.suppress(FileNotFoundError):
-                os.rename(path, gone)
+                os.rename(path, gone)  # only one of several processes can
+                if not _is_over(_read(gone)):  # one of them has made it since
+                    os.rename(gone, path)
+                    return False
                 gone.unlink()
             continue
         stack.callback(path.unlink, missing_ok=True)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from glam_jax import held_out, markup, metrics, results, tables, weights
+from glam_jax.splits import leakage
 
 CARD, EXAMPLE = "MODEL_CARD.md", "example.py"
 PACKAGES = {  # that make a graph and compare it, by the format of the graph
@@ -166,14 +167,11 @@ def _own(report: Mapping[str, Any]) -> str:
         f"{metrics.TITLES[name]} {tables.mean_sd(summary[name])} %"
         for name in metrics.NAMES
     )
-    shared = report["splits"]["both_sides"].get("speaker", {}).get("shared")
-    speakers = (
-        "It is not known whether speakers of the test were trained on."
-        if shared is None
-        else "No speaker of the test was trained on."
-        if shared == 0
-        else "**The test's speakers were trained on too**: expect less on new voices."
-    )
+    speakers = {
+        None: "It is not known whether speakers of the test were trained on.",
+        False: "No speaker of the test was trained on.",
+        True: "**The test's speakers were trained on too**: expect less on new voices.",
+    }[leakage.heard(report["splits"]["both_sides"])]
     return "\n\n".join(
         [
             f"Protocol `{report['protocol']}`, "

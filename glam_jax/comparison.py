@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from glam_jax import metrics, streams
+from glam_jax import metrics, results, streams
 from glam_jax.results import Training
+from glam_jax.splits import leakage
 
 MEASURES = ("wa", "ua")
 RESAMPLES = 10_000
@@ -89,8 +90,8 @@ def couples(
 ) -> list[tuple[Training, Training]]:
     """Each two trainings, the earlier first; or that of a name with each other one."""
     if base:
-        first = [training for training in trainings if training.name == base]
-        others = [training for training in trainings if training.name != base]
+        first = [t for t in trainings if t.name == results.marked(base, t.report)]
+        others = [training for training in trainings if training not in first]
         return list(itertools.product(first, others))
     return list(itertools.combinations(trainings, 2))
 
@@ -137,7 +138,7 @@ def over_runs(first: Training, second: Training) -> list[dict[str, Any]]:
     Where they have different numbers of seeds, a fold is a run: the mean of its seeds.
     """
     paired = _paired(first, second).values()
-    ratio = metrics.test_train_ratio(first.report["runs"])
+    ratio = max(metrics.test_train_ratio(t.report["runs"]) for t in (first, second))
     lines = []
     for epoch in epochs(first.report):
         for measure in MEASURES:
@@ -168,14 +169,12 @@ def over_runs(first: Training, second: Training) -> list[dict[str, Any]]:
 
 
 def held_out_speakers(trainings: Sequence[Training]) -> bool:
-    """Whether no speaker who was tested was trained on, as far as speakers are known.
+    """Whether it is known that no speaker who was tested was trained on.
 
     Where one was, what a speaker tells is not independent of the training.
     """
-    found = [
-        training.report["splits"]["both_sides"].get("speaker") for training in trainings
-    ]
-    return all(both and both["shared"] == 0 and both["tested"] for both in found)
+    found = [leakage.heard(t.report["splits"]["both_sides"]) for t in trainings]
+    return all(heard is False for heard in found)
 
 
 def over_speakers(first: Training, second: Training) -> list[dict[str, Any]]:

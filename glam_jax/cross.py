@@ -9,7 +9,8 @@ A model for each corpus is trained on all of it (protocol everything) and tested
 others. On the diagonal stands what a corpus gives on speakers that were held out
 (speaker_folds; where speakers are not known, another protocol, which is said), or what
 --config.protocol gives. Classes are those that all corpora have; config.classes says
-which words are the same emotion. config.num_runs is the number of seeds (0: one).
+which words are the same emotion. config.num_runs is the number of seeds (0: one); on
+the diagonal each fold has one.
 
 Writes matrix.md, .tex, .csv, .png and .pdf to OUT/CORPORA. Finished trainings and tests
 are kept in OUT/cells; a second call goes on, and several may work at once.

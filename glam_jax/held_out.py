@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from glam_jax import results, tables
+from glam_jax.splits import leakage
 
 # What must be equal in the reports of a model and of the training that measures it.
 _SAME = ("corpus", "tfds_splits", "classes", "model", "num_epochs", "recipe")
@@ -18,8 +19,8 @@ def measured(folder: pathlib.Path, report: Mapping[str, Any] | None) -> dict[str
       report: What the model's report.json holds, None where there is none.
 
     Returns:
-      'protocol', 'runs', 'utterances' that were tested, 'trained' (the fewest and the
-      most utterances that a run was trained on), 'wa' and 'ua' (see
+      'protocol', 'runs' and 'folds', 'utterances' that were tested, 'trained' (the
+      fewest and the most utterances that a run was trained on), 'wa' and 'ua' (see
       `metrics.summarise`), 'recall' of each class over all runs in percent, and
       'command'.
 
@@ -37,17 +38,20 @@ def measured(folder: pathlib.Path, report: Mapping[str, Any] | None) -> dict[str
             f"--held_out={folder} is a training with another {', '.join(other)}; "
             "measure the model's own: the same command with --config.protocol=speaker"
         )
-    shared = found["splits"]["both_sides"].get("speaker", {}).get("shared")
-    if shared != 0:
+    if leakage.heard(found["splits"]["both_sides"]) is not False:
         raise ValueError(
             f"--held_out={folder} was tested on speakers that it was trained on, or on "
             "unknown ones; measure with --config.protocol=speaker"
         )
     trained = [run["train_utterances"] for run in found["runs"]]
+    tested = sum(run["test_utterances"] for run in found["runs"])
+    runs = len(found["runs"])
+    folds = len({run["fold"] or run["run"] for run in found["runs"]})
     return {
         "protocol": found["protocol"],
-        "runs": len(found["runs"]),
-        "utterances": sum(run["test_utterances"] for run in found["runs"]),
+        "runs": runs,
+        "folds": folds,
+        "utterances": round(tested * folds / runs),
         "trained": [min(trained), max(trained)],
         **{name: found["summary"]["selected"][name] for name in ("wa", "ua")},
         "recall": {
@@ -67,8 +71,11 @@ def figures(found: Mapping[str, Any]) -> str:
     Args:
       found: What `measured` gave.
     """
+    runs = found["runs"]
+    folds = found.get("folds", runs)  # not told by an earlier version
+    over = f"{folds} folds" if folds == runs else f"{runs} runs of {folds} folds"
     return (
         f"accuracy (WA) {tables.mean_sd(found['wa'])} %, mean recall (UA) "
-        f"{tables.mean_sd(found['ua'])} % (mean ± sd over {found['runs']} folds, "
+        f"{tables.mean_sd(found['ua'])} % (mean ± sd over {over}, "
         f"{found['utterances']} utterances)"
     )

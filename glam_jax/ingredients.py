@@ -67,7 +67,12 @@ def toggle(name: str, config: ml_collections.ConfigDict) -> str:
     fields = INGREDIENTS[name]
     if fields and all(_value(config, field) == v for field, v in fields.items()):
         plain = base.get_config()
-        fields = {field: _value(plain, field) for field in fields}
+        alone = [other for other in INGREDIENTS.values() if other != fields]
+        fields = {  # what is an ingredient by itself stays
+            field: _value(plain, field)
+            for field, value in fields.items()
+            if {field: value} not in alone
+        }
         name = name.removeprefix("no ") if name.startswith("no ") else f"no {name}"
     elif _OF_WAVES & fields.keys() and config["features"] != "waveform":
         config.frontend, config["features"] = config["features"], "waveform"

@@ -33,6 +33,7 @@ class Dataset:
       class_names: The names of the classes, by label.
       too_short: How many utterances of these classes the protocol leaves out, since
         they are shorter than a segment.
+      unknown_words: Of `config.classes` those that no utterance has.
     """
 
     features: "Features"
@@ -44,6 +45,7 @@ class Dataset:
     groups: splits.Groups
     class_names: tuple[str, ...]
     too_short: int = 0
+    unknown_words: tuple[str, ...] = ()
 
     def training_segments(self, utterances: np.ndarray) -> np.ndarray:
         """(n,) int32 sorted indices of the segments that train, of some utterances."""
@@ -78,10 +80,10 @@ class Moments:
         self._squares = self._squares + np.square(x).sum(axis=(0, 2))
 
     def mean_and_deviation(self) -> tuple[np.ndarray, np.ndarray]:
-        """(frequency, 1) float32 each; a deviation of 0 is told as 1."""
+        """(frequency, 1) float32 each; a deviation of 0, but for rounding, is 1."""
         mean = self._sums / self._count
         deviation = np.sqrt(np.maximum(self._squares / self._count - mean**2, 0))
-        deviation[deviation == 0] = 1
+        deviation[deviation <= 1e-6 * np.abs(mean)] = 1
         return mean[:, None].astype(np.float32), deviation[:, None].astype(np.float32)
 
 
@@ -237,6 +239,7 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
         for key in ("id", "emotion", *GROUPS)
     }
     labels = np.array([label_of[emotion] for emotion in text["emotion"]], np.int32)
+    unknown = label_of.keys() - set(text["emotion"].tolist()) if config.classes else ()
     names = tuple(classes)
     folders = prepared.folders(config)
     if absent := [names[i] for i in range(len(names)) if i not in labels]:
@@ -285,6 +288,7 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
         ),
         class_names=names,
         too_short=too_short,
+        unknown_words=tuple(sorted(unknown)),
     )
 
 

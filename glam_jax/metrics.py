@@ -138,8 +138,12 @@ def _error(values: Sequence[float] | np.ndarray, test_train_ratio: float) -> flo
 
 
 def test_train_ratio(runs: Sequence[Mapping[str, int]]) -> float:
-    """Test utterances for each training utterance, the mean over a report's runs."""
-    return float(np.mean([r["test_utterances"] / r["train_utterances"] for r in runs]))
+    """Test utterances for each training utterance, the mean over a report's runs.
+
+    At most 1: the runs of a test on another corpus do not share more data for its size.
+    """
+    ratio = np.mean([run["test_utterances"] / run["train_utterances"] for run in runs])
+    return min(1.0, float(ratio))
 
 
 def paired_difference(

@@ -135,6 +135,14 @@ def any_process(flag: bool) -> bool:
     return bool(multihost_utils.process_allgather(np.array(flag)).any())
 
 
+def least(count: int) -> int:
+    """The smallest of a number that each process has, up to 2**31 - 1; all must ask."""
+    if jax.process_count() == 1:
+        return count
+    ours = np.array(min(count, np.iinfo(np.int32).max), np.int32)
+    return int(multihost_utils.process_allgather(ours).min())
+
+
 def wait_for_all(name: str) -> None:
     """Waits until all processes are at the same place."""
     if jax.process_count() > 1:

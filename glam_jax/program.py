@@ -209,13 +209,16 @@ def fetch(program: Program, state: steps.TrainState) -> list[steps.TrainState]:
 
 @dataclasses.dataclass
 class Pace:
-    """How many steps the next call shall do; a call should take SECONDS_PER_CALL."""
+    """How many steps the next call shall do; a call should take SECONDS_PER_CALL.
+
+    All processes do the same, or each would wait for the others at another step.
+    """
 
     rows: int = FIRST_ROWS
 
     def adjust(self, seconds_per_row: float) -> None:
         """Learns from a call."""
-        self.rows = max(1, int(SECONDS_PER_CALL / seconds_per_row))
+        self.rows = parallel.least(max(1, int(SECONDS_PER_CALL / seconds_per_row)))
 
 
 def train_epoch(

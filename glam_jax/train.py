@@ -164,6 +164,15 @@ def tell_splits(
         )
     if config.normalise == "speaker":
         warnings.append(results.TRANSDUCTIVE)
+    if dataset.unknown_words:
+        listed = " or ".join(map(repr, dataset.unknown_words))
+        warnings.append(f"config.classes: no utterance is {listed}")
+    unnamed = both_sides.get("speaker", {}).get("unnamed")
+    if unnamed and not leakage.heard(both_sides):
+        warnings.append(
+            f"{unnamed:.4g} utterances that train name no speaker, and may be of one "
+            "who is tested"
+        )
     print(leakage.describe(both_sides))
     for warning in warnings:
         print(f"warning: {text.printable(warning)}")

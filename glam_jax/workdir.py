@@ -282,7 +282,8 @@ class Workdir:
         """Writes model.json, all that is needed to use the trained network.
 
         And utterances.csv, which says what each utterance belongs to. When a training
-        goes on, the time of its first start and the finished runs stay.
+        goes on, the time of its first start and the finished runs stay; a report of
+        files that are made again does not, for it would tell of a finished training.
 
         Args:
           config: The recipe.
@@ -307,6 +308,8 @@ class Workdir:
                 for name in ("frontend", "pad_mode", "short", "normalise")
             },
         )
+        if parallel.is_first_process():
+            (self.folder / results.REPORT).unlink(missing_ok=True)
         self.keep_utterances(dataset)
         self._write_model()
 

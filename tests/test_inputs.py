@@ -403,6 +403,15 @@ def test_the_sound_of_a_recording_is_what_is_heard(waves_dir, data_dir):
     np.testing.assert_allclose(first[0, 0], wave[:8000], atol=1e-4)
 
 
+def test_a_constant_coefficient_is_not_divided_by_rounding():
+    moments = pipeline.Moments()
+    for constant in (0.1, 3.3):
+        moments.add(np.full((7, 1, 57), np.float32(constant)))
+        _, deviation = moments.mean_and_deviation()
+        assert deviation == 1
+        moments = pipeline.Moments()
+
+
 def test_a_speaker_is_normalised_by_all_of_the_speakers_recordings(data_dir, tmp_path):
     """In both cuts, by the segments of training; each as if it were read alone."""
     corpus = demo.read(data_dir / "demo_corpus")

@@ -82,6 +82,13 @@ def test_paired_difference_by_hand():
     assert result["p"] == pytest.approx(1 - t / (2 + t * t) ** 0.5)
 
 
+def test_a_larger_test_on_another_corpus_does_not_widen_an_interval():
+    of_split = [{"test_utterances": 20, "train_utterances": 80}]
+    assert metrics.test_train_ratio(of_split) == 0.25
+    elsewhere = [{"test_utterances": 5000, "train_utterances": 300}]
+    assert metrics.test_train_ratio(elsewhere) == 1
+
+
 @pytest.mark.parametrize("ours", [[3.0], [3.0, 5.0]])
 def test_what_has_no_variance_has_no_interval(ours):
     result = metrics.paired_difference(ours, np.array(ours) - 1, 0.25)

@@ -89,6 +89,7 @@ def test_classes_that_are_given_count(data_dir, capsys):
     assert "warning: config.classes: no utterance is 'cross'\n" in printed
     assert config.classes == given
     dataset = input_pipeline.load(config)
+    assert dataset.unknown_words == ("cross",)  # also where nothing is filled in
     assert dataset.class_names == ("soft", "strong")
     assert np.bincount(dataset.labels).tolist() == [12, 13]
 

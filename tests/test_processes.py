@@ -15,6 +15,16 @@ from glam_jax import train
 ROOT = pathlib.Path(__file__).parents[1]
 
 
+# The clocks of two hosts differ: one would do a step in a call, the other all.
+ONE_OF_TWO = """
+import runpy, sys
+from glam_jax import program
+program.FIRST_ROWS = 1
+program.SECONDS_PER_CALL = 1e6 * int(sys.argv[-1].partition("=")[2])
+runpy.run_module("glam_jax.main", run_name="__main__", alter_sys=True)
+"""
+
+
 def free_port():
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
@@ -27,14 +37,14 @@ def train_in_two_processes(config, folder):
     fields = ("data_dir", "model", "segment", "hop", "test_hop", "batch_size")
     fields += ("num_runs", "num_epochs", "checkpoint_every")
     fields += ("optimizer", "learning_rate", "input")
-    command = [sys.executable, "-m", "glam_jax.main", "--config=configs/demo.py"]
+    command = ["--config=configs/demo.py"]
     command += [f"--config.{name}={config[name]}" for name in fields]
     command += [f"--workdir={folder}", f"--coordinator={address}", "--num_processes=2"]
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "JAX_PLATFORMS": "cpu"}
     environment["PYTHONPATH"] = str(ROOT / "tests")  # where the network is
     processes = [
         subprocess.Popen(
-            [*command, f"--process_id={process}"],
+            [sys.executable, "-c", ONE_OF_TWO, *command, f"--process_id={process}"],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,

@@ -113,6 +113,14 @@ def test_a_recipe_is_taken_apart(data_dir):
         grid.choose_models("ingredients", ["glam", "glam_plus"])
 
 
+def test_masks_are_taken_away_without_what_they_need():
+    config = emodb.get_config()
+    config.update(normalise="training")
+    config.augment.masks = 1
+    assert ingredients.toggle("masks", config) == "no masks"
+    assert (config.augment.masks, config.normalise) == (0, "training")
+
+
 def test_what_varies_sound_is_left_out_of_features_that_no_step_computes():
     config = emodb.get_config("model=apcnn")
     left_out = [n for n in ingredients.INGREDIENTS if not ingredients.fits(n, config)]

@@ -107,6 +107,12 @@ def test_weights_go_out_alone_with_figures_of_unseen_speakers(
     )
 
 
+def test_seeds_of_a_fold_are_no_folds():
+    measured = {name: {"mean": 80.0, "sd": 5.0, "n": 30} for name in ("wa", "ua")}
+    measured |= {"runs": 30, "folds": 10, "utterances": 339}
+    assert "over 30 runs of 10 folds, 339 utterances" in held_out.figures(measured)
+
+
 def test_figures_of_something_else_are_refused(finished, speakers_left_out):
     folder, report = speakers_left_out
     with pytest.raises(ValueError, match="tested on speakers that it was trained on"):

@@ -232,6 +232,15 @@ def test_the_papers_protocol_reports_a_leak(what):
     assert f"1 of 1 {what.split()[0]}s" in leakage.describe(both_sides)
 
 
+def test_an_utterance_without_a_name_may_be_of_a_speaker_who_is_tested():
+    split = splits.Split(np.array([0, 1]), np.array([], int), np.array([2]))
+    named, unnamed = (groups([first, "b", "c"]) for first in ("a", ""))
+    assert leakage.heard(leakage.measure([split], named)) is False
+    assert leakage.heard(leakage.measure([split], unnamed)) is None
+    assert leakage.heard(leakage.measure([split], groups(["c", "", "c"]))) is True
+    assert leakage.heard({}) is None
+
+
 def test_a_split_file_gives_the_splits_back(tmp_path):
     ids = np.array([f"utterance{k}" for k in range(26)] + ["a,b", '"c"', "d\r", "=e"])
     written = [splits.split("paper_811", groups(["x"] * 30), seed) for seed in (0, 1)]

@@ -20,7 +20,7 @@ from configs import emodb as emodb_config
 from configs import iemocap as iemocap_config
 from configs import ravdess as ravdess_config
 from data_prep.corpora import crema_d, demo, emodb, ravdess
-from glam_jax import input_pipeline, program, progress, results, train
+from glam_jax import input_pipeline, program, progress, report, results, train
 
 pytestmark = pytest.mark.usefixtures("without_figures")
 OUTPUTS = (
@@ -220,6 +220,23 @@ def test_numbers_that_were_not_written_are_made_again(
     with open(finished.folder / "predictions.csv") as theirs:
         ours = (folder / "predictions.csv").read_text()
         assert sorted(ours.splitlines()) == sorted(theirs.read().splitlines())
+
+
+def test_a_repair_that_is_killed_goes_on(finished, tmp_path, monkeypatch):
+    """The report of before does not stand for what is being made again."""
+    folder = shutil.copytree(finished.folder, tmp_path / "damaged")
+    edit(folder / "predictions.csv", (",0.", ",0.9"))
+
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(report, "write", kill)
+        with pytest.raises(KeyboardInterrupt):
+            train.train_and_evaluate(finished.config, str(folder))
+    assert not results.is_whole(folder)
+    again = train.train_and_evaluate(finished.config, str(folder))
+    assert numbers(again) == numbers(finished.report) and results.is_whole(folder)
 
 
 def test_weights_that_were_not_written_are_trained_again(finished, tmp_path, capsys):

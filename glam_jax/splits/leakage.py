@@ -24,7 +24,8 @@ def measure(splits: Sequence[Split], groups: Groups) -> dict[str, dict[str, floa
 
     Returns:
       For each kind of group that the corpus has: {'shared': of the tested ones those
-      also in training or validation, 'tested': all tested ones}.
+      also in training or validation, 'tested': all tested ones}, and 'unnamed' where
+      utterances that train name none.
     """
     found = [shared(split, groups) for split in splits]
     both_sides = {}
@@ -37,7 +38,22 @@ def measure(splits: Sequence[Split], groups: Groups) -> dict[str, dict[str, floa
             "shared": float(np.mean([len(of_split[what]) for of_split in found])),
             "tested": float(np.mean(tested)),
         }
+        unnamed = [(values[split.train] == "").sum() for split in splits]
+        if any(unnamed):
+            both_sides[what]["unnamed"] = float(np.mean(unnamed))
     return both_sides
+
+
+def heard(both_sides: dict[str, dict[str, float]]) -> bool | None:
+    """Whether speakers who are tested were trained on; None where it is not known.
+
+    Args:
+      both_sides: What `measure` gave.
+    """
+    speakers = both_sides.get("speaker", {})
+    if speakers.get("shared"):
+        return True
+    return False if speakers.get("tested") and not speakers.get("unnamed") else None
 
 
 def describe(both_sides: dict[str, dict[str, float]]) -> str:
