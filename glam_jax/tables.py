@@ -6,10 +6,14 @@ import re
 from collections.abc import Collection, Sequence
 from typing import Any
 
+import numpy as np
+
 from data_prep import text
 from glam_jax import comparison, markup, metrics, paper, results
 
 LEVEL = 0.05  # of significance, of all tests of a part together (Holm)
+OF_RECIPES = ("plus", "ingredients")  # the tables that tell how a recipe ends
+LAST = 5  # epochs, whose UA tells whether an end point holds
 
 # The columns of table.csv and of pairs.csv.
 LONG = (
@@ -158,6 +162,12 @@ def captioned_lines(
     pairs = comparison.pairs(part, _base(table))
     best = clearly_best(part, pairs)
     caption = f"In percent, mean ± sd over n runs; {how}."
+    if table in OF_RECIPES:
+        caption += (
+            " The spread is the standard deviation of a run's test UA over its last "
+            f"{LAST} epochs, or as many as it has, the mean of the runs; the seconds "
+            "are those of the training steps of all runs."
+        )
     if best:
         caption += (
             " Bold: the best WA or UA, where it differs from that of each other row, "
@@ -292,11 +302,32 @@ def result_line(
             line[title] = cell("last", measure)
     if comparison.held_out_speakers([training]):
         line["pooled UA"] = f"{report['pooled']['ua']:.2f}"
+    if table in OF_RECIPES:
+        line |= _how_it_ends(training)
     title, found = published(table, training)
     for measure, figure in itertools.zip_longest(metrics.NAMES, found):
         cell = mean_sd(figure._asdict()) if figure else ""
         line[f"{title}: {metrics.TITLES[measure]}"] = cell
     return line
+
+
+def _how_it_ends(training: results.Training) -> markup.Line:
+    """Calibration error, the spread of the last epochs, and what the steps took."""
+    ua: dict[int, list[float]] = {}
+    for row in training.epochs:
+        ua.setdefault(row["run"], []).append(row["ua"])
+    spreads = [np.std(of_run[-LAST:], ddof=1) for of_run in ua.values() if of_run[1:]]
+    groups: dict[tuple[int, float], list[int]] = {}  # runs that shared their time
+    for row in training.epochs:
+        if speed := row.get("segments_per_second"):
+            groups.setdefault((row["epoch"], speed), []).append(row["segments"])
+    seconds = sum(np.mean(of_group) / speed for (_, speed), of_group in groups.items())
+    error = metrics.calibration_error(training.labels, training.probabilities)
+    return {
+        "calibration error": f"{error:.1f}",
+        "spread": f"{np.mean(spreads):.1f}" if spreads else "",
+        "seconds": f"{seconds:.0f}" if groups else "",
+    }
 
 
 def pair_lines(pairs: Sequence[dict[str, Any]], over: str) -> list[markup.Line]:

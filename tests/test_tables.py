@@ -1,5 +1,6 @@
 """Tables of several trainings: numbers by hand, the paper's beside them, formats."""
 
+import dataclasses
 import shutil
 import subprocess
 
@@ -86,6 +87,19 @@ def test_an_ingredient_is_compared_with_its_recipe_alone():
     assert "no speed against no ema" not in written
     assert " against " not in tables.as_markdown("ingredients", [part[1:]])
     assert "no speed against no ema" in tables.as_markdown("plus", [part])
+
+
+def test_ingredients_are_told_with_how_they_end_and_what_they_cost():
+    """Two runs side by side, 40 segments a second in all, then one alone."""
+    training = invented.training("ema", [60, 61], protocol="speaker")
+    rows = [(0, 1, 70.0, 20.0), (1, 1, 50.0, 20.0), (0, 2, 74.0, 10.0)]
+    names = ("run", "epoch", "ua", "segments_per_second")
+    epochs = [dict(zip(names, row, strict=True)) | {"segments": 80} for row in rows]
+    line = tables.result_line("plus", dataclasses.replace(training, epochs=epochs))
+    assert line["spread"] == "2.8"  # sqrt(8)
+    assert line["seconds"] == "12"  # 160 / 40 + 80 / 10
+    assert "calibration error" in line
+    assert "seconds" not in tables.result_line("fair", training)
 
 
 def test_what_was_tested_on_other_speakers_has_the_ua_of_all_of_them():
