@@ -14,12 +14,12 @@ import numpy as np
 from jax import lax
 from jax.experimental import multihost_utils
 
+from glam_jax import mapped
+
 AXIS = "batch"  # the mapped axis that a global batch is split over
 RESIDENT_SHARE = 0.5  # of a device's memory, which `auto` gives to segments
 USABLE_SHARE = 0.8  # of a device's memory, which runs and segments may take
 MOST_CPU_DEVICES = 8
-# What is traced for one platform is not reused for another: jit knows such a context.
-_platform = jax.make_user_context(None)
 
 
 def connect(
@@ -409,7 +409,7 @@ def over_runs(function: Callable, shared: Sequence[bool], platform: str) -> Call
 
     On a CPU in turn: vmap turns convolutions into grouped ones, which took 3.7 s for a
     run's step there instead of 0.2 s. Elsewhere all at once. Our layers, which look at
-    `mapped_platform`, take the form that is fast on the platform.
+    `mapped.platform`, take the form that is fast on the platform.
     """
 
     def in_turn(*arguments):
@@ -427,27 +427,12 @@ def over_runs(function: Callable, shared: Sequence[bool], platform: str) -> Call
         return lax.map(one, own)
 
     if platform == "cpu":
-        mapped = in_turn
+        over = in_turn
     else:
-        mapped = jax.vmap(function, in_axes=[None if same else 0 for same in shared])
+        over = jax.vmap(function, in_axes=[None if same else 0 for same in shared])
 
     def over_runs(*arguments):
-        with _platform(platform):
-            return mapped(*arguments)
+        with mapped.for_platform(platform):
+            return over(*arguments)
 
     return over_runs
-
-
-def mapped_platform() -> str | None:
-    """The platform that `over_runs` is mapping a function for, None outside of it."""
-    return _platform.value
-
-
-def mean(tree: Any, axis: str | None) -> Any:
-    """Averages over the devices that share a batch."""
-    return tree if axis is None else lax.pmean(tree, axis)
-
-
-def total(tree: Any, axis: str | None) -> Any:
-    """Sums over the devices that share a batch."""
-    return tree if axis is None else lax.psum(tree, axis)

@@ -14,7 +14,7 @@ from flax import linen as nn
 from jax import lax
 from jaxtyping import Array, ArrayLike, Float, Int
 
-from glam_jax import models, parallel, streams
+from glam_jax import mapped, models, streams
 from glam_jax.models import inputs
 
 _TILE = 8, 128  # of a TPU's memory
@@ -284,7 +284,7 @@ def cross_entropy(
     if smoothing:
         alike = -nn.log_softmax(logits).mean(axis=-1)
         losses = (1 - smoothing) * losses + smoothing * alike
-    return jnp.sum(weights * losses) / parallel.mean(jnp.sum(weights), axis)
+    return jnp.sum(weights * losses) / mapped.mean(jnp.sum(weights), axis)
 
 
 def train_step(
@@ -338,7 +338,7 @@ def train_step(
         state.params
     )
     updates, opt_state = setup.optimizer.update(
-        parallel.mean(gradients, axis), state.opt_state, state.params
+        mapped.mean(gradients, axis), state.opt_state, state.params
     )
     rate = learning_rate(config, state.step, window.steps_per_epoch)
     updates = jax.tree.map(lambda update: -rate * update, updates)
@@ -350,7 +350,7 @@ def train_step(
         **weights,
         opt_state=opt_state,
         averages=averaged(config, state, weights),
-        loss_sum=jnp.where(starts_epoch, 0, state.loss_sum) + parallel.mean(loss, axis),
+        loss_sum=jnp.where(starts_epoch, 0, state.loss_sum) + mapped.mean(loss, axis),
     )
 
 
@@ -448,4 +448,4 @@ def evaluate(
 
     logit_sums = jnp.zeros((num_utterances, setup.num_classes))
     logit_sums = lax.fori_loop(0, num_batches, body, logit_sums)
-    return parallel.total(logit_sums, setup.axis)
+    return mapped.total(logit_sums, setup.axis)

@@ -8,7 +8,7 @@ products on a CPU.
 import jax
 import jax.numpy as jnp
 
-from glam_jax import parallel
+from glam_jax import mapped
 
 
 def in_lanes() -> bool:
@@ -16,12 +16,12 @@ def in_lanes() -> bool:
 
     Only first derivatives, in reverse, and `jax.vmap` over runs work then.
     """
-    return parallel.mapped_platform() == "tpu"
+    return mapped.platform() == "tpu"
 
 
 def on_cpu() -> bool:
     """Whether products are computed as is fast on a CPU."""
-    return (parallel.mapped_platform() or jax.default_backend()) == "cpu"
+    return (mapped.platform() or jax.default_backend()) == "cpu"
 
 
 def widened(x: jax.Array) -> jax.Array:

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import custom_batching, lax
 
-from glam_jax import parallel
+from glam_jax import mapped
 
 LANES = 128
 
@@ -224,7 +224,7 @@ def _normalise_backward(axis, pool, residuals, cotangents):
         bias_gradient = gradient.sum(batch)
         count = x.size // x.shape[-1]
         means = scale_gradient / count, bias_gradient / count
-        along, constant = parallel.mean(means, axis)
+        along, constant = mapped.mean(means, axis)
         if pool:
             cotangent = _spread(cotangent, place[0], x.shape)
         gradient = cotangent.astype(jnp.float32) - constant - normal(x) * along
@@ -245,7 +245,7 @@ def _moments(x, guess, axis):
     """
     batch = tuple(range(x.ndim - 1))
     x = x - guess
-    mean, square = parallel.mean((x.mean(batch), jnp.square(x).mean(batch)), axis)
+    mean, square = mapped.mean((x.mean(batch), jnp.square(x).mean(batch)), axis)
     return mean + guess, jnp.maximum(square - jnp.square(mean), 0)
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
 
-from glam_jax import parallel
+from glam_jax import mapped
 from glam_jax.models import ops
 from glam_jax.models.ops import lanes
 
@@ -45,8 +45,8 @@ class BatchNormReLU(nn.Module):
         else:
             batch = tuple(range(x.ndim - 1))
             wide = ops.widened(x)
-            mean = parallel.mean(wide.mean(batch), self.axis)
-            var = parallel.mean(jnp.square(wide - mean).mean(batch), self.axis)
+            mean = mapped.mean(wide.mean(batch), self.axis)
+            var = mapped.mean(jnp.square(wide - mean).mean(batch), self.axis)
             y = self._normalise(x, mean, var, scale, bias)
         devices = 1 if self.axis is None else lax.axis_size(self.axis)
         count = x.size // channels * devices
