@@ -229,11 +229,8 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
         for label, emotions in enumerate(classes.values())
         for emotion in emotions
     }
-    cuts = [
-        _labelled_records(config, data_sets, label_of)
-        for data_sets in prepared.cuts(config)
-    ]
-    (found, feature_shape, too_short), *_ = cuts
+    cuts, feature_shape, too_short = _cuts(config, label_of)
+    found, *_ = cuts
     text = {
         key: np.array([record.fields[key].decode() for record in found], dtype=str)
         for key in ("id", "emotion", *GROUPS)
@@ -241,39 +238,14 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
     labels = np.array([label_of[emotion] for emotion in text["emotion"]], np.int32)
     unknown = label_of.keys() - set(text["emotion"].tolist()) if config.classes else ()
     names = tuple(classes)
-    folders = prepared.folders(config)
     if absent := [names[i] for i in range(len(names)) if i not in labels]:
+        folders = prepared.folders(config)
         raise ValueError(f"{folders} has no utterance of class {', '.join(absent)}")
-    ids = [[record.fields["id"] for record in cut] for cut, *_ in cuts]
-    if ids[-1] != ids[0]:
-        raise ValueError(
-            f"{folders} and the one cut by hop {config.test_hop} hold different "
-            "utterances; delete them and prepare them again"
-        )
-    counts = np.array([[record.segments for record in cut] for cut, *_ in cuts])
+    counts = np.array([[record.segments for record in cut] for cut in cuts])
     first, total = counts[0].sum(), counts.sum()
-    has_silence = config.short == "silence"
-    features = Features(
-        [
-            Source(
-                record.source,
-                record.place,
-                record.segments,
-                record.fields["num_samples"] if has_silence else None,
-            )
-            for cut, *_ in cuts
-            for record in cut
-        ],
-        feature_shape,
-    )
+    features = _features(config, cuts, feature_shape)
     if config.normalise == "speaker":
-        if not all(text["speaker"]):
-            raise ValueError(
-                f"config.normalise=speaker: {folders} names no speaker of "
-                f"{text['id'][text['speaker'] == ''][0]}; --config.normalise=training"
-            )
-        speakers = np.tile(text["speaker"], len(cuts))
-        features = features.normalised(speakers, slice(0, first))
+        features = features.normalised(_speakers(config, cuts), slice(0, first))
     return Dataset(
         features=features,
         utterance=np.repeat(
@@ -289,6 +261,68 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
         class_names=names,
         too_short=too_short,
         unknown_words=tuple(sorted(unknown)),
+    )
+
+
+def _cuts(
+    config: ml_collections.ConfigDict, label_of: dict[str, int]
+) -> tuple[list[list[records.Record]], tuple[int, int], int]:
+    """The records by the training hop, and the test hop if another.
+
+    And what `_labelled_records` says of those by the training hop.
+
+    Raises:
+      ValueError: When the two hold different utterances.
+    """
+    found = [
+        _labelled_records(config, data_sets, label_of)
+        for data_sets in prepared.cuts(config)
+    ]
+    ids = [[record.fields["id"] for record in cut] for cut, *_ in found]
+    if ids[-1] != ids[0]:
+        raise ValueError(
+            f"{prepared.folders(config)} and the one cut by hop {config.test_hop} hold "
+            "different utterances; delete them and prepare them again"
+        )
+    return [cut for cut, *_ in found], *found[0][1:]
+
+
+def _features(
+    config: ml_collections.ConfigDict,
+    cuts: Sequence[Sequence[records.Record]],
+    feature_shape: tuple[int, int],
+) -> "Features":
+    has_silence = config.short == "silence"
+    sources = [
+        Source(
+            record.source,
+            record.place,
+            record.segments,
+            record.fields["num_samples"] if has_silence else None,
+        )
+        for cut in cuts
+        for record in cut
+    ]
+    return Features(sources, feature_shape)
+
+
+def _speakers(
+    config: ml_collections.ConfigDict, cuts: Sequence[Sequence[records.Record]]
+) -> np.ndarray:
+    """Who speaks in each record, to normalise by.
+
+    Raises:
+      ValueError: When it is not known of one.
+    """
+    for record in cuts[0]:
+        if not record.fields["speaker"]:
+            raise ValueError(
+                f"config.normalise=speaker: {prepared.folders(config)} names no "
+                f"speaker of {record.fields['id'].decode()}; "
+                "--config.normalise=training"
+            )
+    return np.array(
+        [record.fields["speaker"].decode() for cut in cuts for record in cut]
     )
 
 
