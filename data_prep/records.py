@@ -266,17 +266,30 @@ def _groups(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         emotion: {"utterances": len(some), "speakers": len(_speakers(some))}
         for emotion, some in sorted(by_emotion.items())
     }
-    # Those of a session stay together, unless a speaker comes in several.
-    apart = {row["session"] or row["speaker"] for row in rows}
-    met = {(row["speaker"], row["session"]) for row in rows if row["speaker"]}
-    if len(met) > len(_speakers(rows)):
-        apart = {row["speaker"] or row["session"] for row in rows}
+    apart = kept_together([(row["speaker"], row["session"]) for row in rows])
     return {
         "emotions": emotions,
         "speakers": len(_speakers(rows)),
         "without_speaker": sum(not row["speaker"] for row in rows),
-        "speaker_groups": len(apart - {""}),
+        "speaker_groups": len({*apart} - {""}),
     }
+
+
+def kept_together(rows: Sequence[tuple[str, str]]) -> list[str]:
+    """What folds of speakers keep together: a session, or else a speaker.
+
+    Where a speaker comes in several sessions it is the speaker, or else a session.
+
+    Args:
+      rows: The speaker and the session of each utterance, '' where not known.
+
+    Returns:
+      The session or speaker of each, '' where neither is known.
+    """
+    met = {(speaker, session) for speaker, session in rows if speaker}
+    if len(met) > len({speaker for speaker, _ in met}):
+        return [speaker or session for speaker, session in rows]
+    return [session or speaker for speaker, session in rows]
 
 
 def own_split_text(parts: Mapping[str, str]) -> str:

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from data_prep import records
+
 
 @dataclasses.dataclass(frozen=True)
 class Groups:
@@ -94,15 +96,9 @@ def leave_each_out(groups: Groups, num_folds: int, what: str) -> dict[str, np.nd
 
 
 def deal_speakers(groups: Groups, num_folds: int) -> dict[str, np.ndarray]:
-    """Folds of about as many utterances each; those of a session stay together.
-
-    Unless a speaker comes in several sessions: then those of a speaker do.
-    """
-    values = np.where(groups.session == "", groups.speaker, groups.session)
-    named = groups.speaker != ""
-    met = {*zip(groups.speaker[named], groups.session[named], strict=True)}
-    if len(met) > len(set(groups.speaker[named])):
-        values = np.where(named, groups.speaker, groups.session)
+    """Folds of about as many utterances each, see `records.kept_together`."""
+    rows = zip(groups.speaker.tolist(), groups.session.tolist(), strict=True)
+    values = np.array(records.kept_together([*rows]))
     found = len(set(values) - {""})
     if found < num_folds:
         raise Impossible(
