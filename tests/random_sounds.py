@@ -163,6 +163,8 @@ def _compare(heard: np.ndarray, made: np.ndarray, subtype: str) -> str:
     product = np.fft.irfft(np.fft.rfft(heard, size) * np.fft.rfft(made, size).conj())
     likeness = product.max() / np.sqrt(np.square(heard).sum() * np.square(made).sum())
     loudness = np.square(heard).sum() / np.square(made).sum()
-    if likeness < (0.9 if lossy else 0.999) or not 0.8 < loudness < 1.25:
+    exact = likeness >= 0.999 and 0.99 < loudness < 1.01 and product.argmax() == 0
+    alike = likeness >= 0.9 and 0.8 < loudness < 1.25
+    if not (alike if lossy else exact):
         return f"silent (likeness {likeness:.4f}, loudness {loudness:.2f})"
     return "identical"

@@ -18,7 +18,16 @@ from configs import base
 from configs import demo as demo_config
 from data_prep import corpora
 from data_prep.text import read_csv
-from glam_jax import comparison, crossing, evaluate, evaluation, grid, metrics, results
+from glam_jax import (
+    comparison,
+    crossing,
+    evaluate,
+    evaluation,
+    grid,
+    metrics,
+    results,
+    train,
+)
 
 WORDS = ("Sadness", "angry", "joy", "neu", "bored")
 
@@ -88,13 +97,10 @@ def test_each_run_and_their_mean_answer_as_for_the_recordings(finished, other, t
         assert len(of_run) == 12  # of twenty, without joy, the bored ones and a copy
         for utterance, _, label, *probabilities in of_run:
             wave, rate = soundfile.read(other / f"{utterance}.wav")
-            expected = model.probabilities(wave, rate)
-            _, of_segments = model.over_time(wave, rate)
-            if len(of_segments) == 1:
-                expected = expected[columns] / expected[columns].sum()
-                np.testing.assert_allclose(
-                    np.array(probabilities, float), expected, atol=2e-4
-                )
+            expected = model.probabilities(wave, rate)[columns]
+            expected /= expected.sum()
+            told = np.array(probabilities, float)
+            np.testing.assert_allclose(told, expected, atol=2e-4)
             means.setdefault(utterance, []).append(np.array(probabilities, float))
             assert label in shared
     labels = {row[0]: shared.index(row[2]) for row in rows}
@@ -145,6 +151,18 @@ def test_the_same_question_is_not_asked_twice(finished, other, tested, capsys):
         evaluation.evaluate(question(finished, other, words=more), out)
     with pytest.raises(ValueError, match="holds a trained model; give another --out"):
         evaluation.evaluate(question(finished, other), finished.folder)
+
+
+def test_speakers_of_the_training_are_told(finished, other, tmp_path, without_figures):
+    """Of the same corpus: those who improvise trained, and read sentences test."""
+    config = finished.config.copy_and_resolve_references()
+    config.update(tfds_splits=("impro",), num_runs=1, num_epochs=1)
+    train.train_and_evaluate(config, str(tmp_path / "impro"))
+    read = config_of(other, "demo", tfds_splits=("script",))
+    asked = evaluation.Question(tmp_path / "impro", read, {}, leaves_out_trained=True)
+    both = evaluation.evaluate(asked, tmp_path / "out")["splits"]["both_sides"]
+    assert both["speaker"]["shared"] == both["speaker"]["tested"] > 0
+    assert both["content"]["shared"] == 0
 
 
 def test_recordings_of_the_training_are_refused(finished, other, tmp_path):

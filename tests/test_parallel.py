@@ -213,6 +213,7 @@ def test_cores_are_devices_unless_the_user_says_how_many(chosen):
         "print(jax.device_count())"
     )
     environment = os.environ | {"JAX_PLATFORMS": "cpu"}
+    environment.pop("JAX_NUM_CPU_DEVICES", None)
     environment |= {"JAX_NUM_CPU_DEVICES": str(chosen)} if chosen else {}
     printed = subprocess.check_output([sys.executable, "-c", script], env=environment)
     cores = 2 ** int(math.log2(min(joblib.cpu_count(), 8)))

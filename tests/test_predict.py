@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from commands import run_command
+from helpers import DATA
 
 import glam_jax
 from data_prep.text import read_csv
@@ -285,7 +286,7 @@ def test_a_live_recording_is_not_added_to_another(finished, tmp_path):
         predict.listen(asked, "stdin", broken_off())
     for ask in (
         lambda: predict.listen(asked, "stdin", [noise.tobytes()]),
-        lambda: predict.predict(asked, ["tests/data/emodb/wav"]),
+        lambda: predict.predict(asked, [str(DATA / "emodb" / "wav")]),
     ):
         with pytest.raises(ValueError, match="is there already"):
             ask()

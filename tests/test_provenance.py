@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import os
 import subprocess
 
 import jax
@@ -39,6 +40,8 @@ def test_the_commit_says_whether_files_were_changed(tmp_path, monkeypatch):
         command = ["git", *identity, "-C", str(tmp_path), *arguments]
         return subprocess.check_output(command, text=True).strip()
 
+    for name in ("GIT_CONFIG_GLOBAL", "GIT_CONFIG_SYSTEM"):  # not the user's hooks
+        monkeypatch.setenv(name, os.devnull)
     monkeypatch.setattr(provenance, "__file__", str(tmp_path / "glam_jax/x.py"))
     assert provenance.commit() is None
     git("init", "-q")

@@ -98,7 +98,9 @@ def test_a_recording_shorter_than_a_segment_ends_where_it_ends(model, wave):
 def test_another_rate_stereo_and_integers_are_converted(model, wave):
     expected = model.probabilities(wave)
     integers = np.round(wave * 2**15).clip(-(2**15), 2**15 - 1).astype(np.int16)
-    np.testing.assert_allclose(model.probabilities(integers), expected, atol=0.02)
+    as_floats = model.probabilities(integers / 2**15)
+    np.testing.assert_array_equal(model.probabilities(integers), as_floats)
+    np.testing.assert_allclose(as_floats, expected, atol=0.02)
     stereo = np.stack([wave + 0.1, wave - 0.1], axis=1)
     np.testing.assert_allclose(model.probabilities(stereo), expected, atol=1e-3)
     at_8_kilohertz = soxr.resample(wave, 16000, 8000)

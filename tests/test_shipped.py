@@ -107,6 +107,22 @@ def test_weights_go_out_alone_with_figures_of_unseen_speakers(
     )
 
 
+def test_a_graph_that_answers_otherwise_is_refused(finished):
+    model = glam_jax.load(finished.folder)
+    waves = [np.random.default_rng(k).normal(0, 0.1, 16000) for k in (0, 1)]
+    assert exported.compare(model, "onnx", model.probabilities, waves) == 0
+
+    def turned(wave):
+        return model.probabilities(wave)[::-1]
+
+    def unknown(wave):
+        return model.probabilities(wave) * (1 if wave is waves[0] else np.nan)
+
+    for other in (turned, unknown):
+        with pytest.raises(ValueError, match="answers otherwise than the model"):
+            exported.compare(model, "onnx", other, waves)
+
+
 def test_seeds_of_a_fold_are_no_folds():
     measured = {name: {"mean": 80.0, "sd": 5.0, "n": 30} for name in ("wa", "ua")}
     measured |= {"runs": 30, "folds": 10, "utterances": 339}

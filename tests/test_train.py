@@ -222,6 +222,13 @@ def test_numbers_that_were_not_written_are_made_again(
         assert sorted(ours.splitlines()) == sorted(theirs.read().splitlines())
 
 
+def test_scores_on_what_trained_are_marked(finished, tmp_path, without_figures):
+    config = finished.config.copy_and_resolve_references()
+    config.update(protocol="everything", num_runs=1, num_epochs=1)
+    warned = train.train_and_evaluate(config, str(tmp_path))["splits"]["warnings"]
+    assert "utterances are tested that trained" in " ".join(warned)
+
+
 def test_a_repair_that_is_killed_goes_on(finished, tmp_path, monkeypatch):
     """The report of before does not stand for what is being made again."""
     folder = shutil.copytree(finished.folder, tmp_path / "damaged")

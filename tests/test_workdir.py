@@ -82,6 +82,8 @@ def test_predictions_are_read_back_exactly(tmp_path):
 def test_a_file_is_replaced_whole(tmp_path):
     path = tmp_path / "report.md"
     workdir.write_atomically(path, "first")
-    workdir.write_atomically(path, "second")
+    with path.open() as before:
+        workdir.write_atomically(path, "second")
+        assert before.read() == "first"
     assert path.read_text() == "second"
     assert list(tmp_path.iterdir()) == [path]
