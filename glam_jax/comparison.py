@@ -90,8 +90,10 @@ def couples(
 ) -> list[tuple[Training, Training]]:
     """Each two trainings, the earlier first; or that of a name with each other one."""
     if base:
-        first = [t for t in trainings if t.name == results.marked(base, t.report)]
-        others = [training for training in trainings if training not in first]
+        names = [results.marked(base, training.report) for training in trainings]
+        named = [*zip(trainings, names, strict=True)]
+        first = [training for training, name in named if training.name == name]
+        others = [training for training, name in named if training.name != name]
         return list(itertools.product(first, others))
     return list(itertools.combinations(trainings, 2))
 
