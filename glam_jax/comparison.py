@@ -90,10 +90,12 @@ def couples(
 ) -> list[tuple[Training, Training]]:
     """Each two trainings, the earlier first; or that of a name with each other one."""
     if base:
-        names = [results.marked(base, training.report) for training in trainings]
-        named = [*zip(trainings, names, strict=True)]
-        first = [training for training, name in named if training.name == name]
-        others = [training for training, name in named if training.name != name]
+
+        def is_base(training):
+            return training.name == results.marked(base, training.report)
+
+        first = filter(is_base, trainings)
+        others = itertools.filterfalse(is_base, trainings)
         return list(itertools.product(first, others))
     return list(itertools.combinations(trainings, 2))
 
