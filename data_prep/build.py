@@ -191,11 +191,29 @@ def build() -> None:
     else:
         print(f"{folder} prepared in {time.time() - start:.1f} s.")
     if labels:
-        there = ""
-        if FLAGS["data_dir"].present:
-            there = f" --config.data_dir={shlex.quote(FLAGS.data_dir)}"
-        config = f"configs/table.py:{FLAGS.name}"
-        print(f"Train: python -m glam_jax.main --config={config}{there}")
+        print(f"Train: {how_to_train(data_set)}")
+
+
+def how_to_train(data_set: records.DataSet) -> str:
+    """The command that trains on a data set of one's own, or fits the floor to it."""
+    names = ["features", "segment", "hop", "pad_mode"]
+    fields = {name: FLAGS[name].value for name in names}
+    fields = {n: value for n, value in fields.items() if value != FLAGS[n].default}
+    words = [f"--config=configs/table.py:{data_set.corpus}"]
+    command = "main"
+    if features.is_of_whole(data_set.features):
+        command = "floor"
+        words.append(f"--features={fields.pop('features')}")
+    if data_set.features == "waveform":
+        fields["frontend"] = "mfcc"
+    if "hop" in fields:
+        fields["test_hop"] = fields["hop"]
+    if data_set.emotions:
+        fields["emotions"] = data_set.emotions
+    if FLAGS["data_dir"].present:
+        fields["data_dir"] = FLAGS.data_dir
+    words += [f"--config.{name}={value}" for name, value in fields.items()]
+    return f"python -m glam_jax.{command} {shlex.join(words)}"
 
 
 def main(argv: list[str]) -> None:

@@ -178,7 +178,7 @@ def record(utterance: Utterance, data_set: records.DataSet) -> dict:
             for some in segments
         ]
     except ValueError as error:
-        raise audio.AudioError(f"{text.printable(utterance.path)}: {error}") from error
+        raise audio.AudioError(f"{text.printable(utterance.place)}: {error}") from error
     fields = records.fields(
         utterance, sound.content, sound.num_samples, data_set.segment
     )

@@ -60,7 +60,22 @@ def read(path: pathlib.Path) -> Table:
     if not rows:
         raise ValueError(f"{path} is empty: a header and rows are needed")
     (_, header), *rows = rows
+    _warn_of_open_quotes(path, rows, delimiter, len(header))
     return Table(delimiter, [name.strip() for name in header], rows)
+
+
+def _warn_of_open_quotes(
+    path: pathlib.Path, rows: list[tuple[int, list[str]]], delimiter: str, width: int
+) -> None:
+    """Says where a quoted cell goes on over what looks like rows."""
+    for number, cells in rows:
+        further = [line for cell in cells for line in cell.splitlines()[1:]]
+        if any(width > 1 and line.count(delimiter) >= width - 1 for line in further):
+            print(
+                f"warning: {text.printable(path)}, line {number}: a cell goes on for "
+                f"{len(further)} lines, which look like rows: is a quotation mark left "
+                "open?"
+            )
 
 
 def _decode(path: pathlib.Path) -> str:

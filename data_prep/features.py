@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -199,6 +199,49 @@ def extract(kind: str, segments: np.ndarray, pad_mode: str = "reflect") -> np.nd
     if not np.isfinite(images).all():
         raise ValueError(f"features {kind!r} gave values that are NaN or infinite")
     return images
+
+
+def noise(segment: int) -> np.ndarray:
+    """(1, samples) of the same noise always, to see what features make of a segment."""
+    return np.random.default_rng(0).uniform(-0.1, 0.1, (1, segment))
+
+
+def own_values(kind: str, segment: int, pad_mode: str) -> list[float]:
+    """What features of one's own make of noise, to notice that they were edited.
+
+    Args:
+      kind: A kind of `extract`.
+      segment: Samples in a segment.
+      pad_mode: See `extract`.
+
+    Returns:
+      The mean, the deviation and some of the values; [] for features of this package,
+      which have a version.
+    """
+    if ":" not in kind:
+        return []
+    x = extract(kind, noise(segment), pad_mode).astype(np.float64).ravel()
+    some = x[np.linspace(0, x.size - 1, 6).astype(int)]
+    return [float(value) for value in (x.mean(), x.std(), *some)]
+
+
+def are_own_values(
+    values: Sequence[float] | None, kind: str, segment: int, pad_mode: str
+) -> bool:
+    """Whether features of one's own still give what they gave.
+
+    Args:
+      values: What `own_values` gave, but for rounding; None where that is not known.
+      kind: A kind of `extract`.
+      segment: Samples in a segment.
+      pad_mode: See `extract`.
+    """
+    now = np.array(own_values(kind, segment, pad_mode))
+    if values is None or not now.size:
+        return True
+    return np.shape(values) == now.shape and np.allclose(
+        values, now, rtol=0.01, atol=0.01 * now[1]
+    )
 
 
 def is_of_whole(kind: str) -> bool:

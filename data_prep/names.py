@@ -1,7 +1,9 @@
 """Names of the form 'package.module:Name', by which a user's own code is found."""
 
+import hashlib
 import importlib
 import os
+import pathlib
 import sys
 from typing import Any
 
@@ -40,3 +42,16 @@ def load(name: str, what: str) -> Any:
             f"{getattr(module, '__file__', None) or module_name}"
         )
     return getattr(module, attribute)
+
+
+def source_digest(name: str) -> str | None:
+    """The SHA-256 of the file that a name's module is, None where there is none.
+
+    Args:
+      name: 'package.module:Name', which can be imported, or any other name.
+    """
+    if ":" not in name:
+        return None
+    load(name, "model")
+    file = getattr(sys.modules[name.partition(":")[0]], "__file__", None)
+    return hashlib.sha256(pathlib.Path(file).read_bytes()).hexdigest() if file else None

@@ -5,7 +5,7 @@ import errno
 import os
 import pathlib
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 
 def local(path: str | os.PathLike, what: str) -> pathlib.Path:
@@ -54,14 +54,18 @@ def written(folder: pathlib.Path, advice: str) -> Iterator[None]:
     except DiskFull:
         raise
     except Exception as error:
-        if not _tells_of_a_full_disk(error):
+        if not tells_of(error, (errno.ENOSPC, errno.EDQUOT)):
             raise
         raise DiskFull(f"the disk of {folder} is full: {advice}") from error
 
 
-def _tells_of_a_full_disk(error: BaseException | None) -> bool:
-    """Whether an error, or one that it arose from, does; libraries have their own."""
-    numbers = (errno.ENOSPC, errno.EDQUOT)
+def tells_of(error: BaseException | None, numbers: Sequence[int]) -> bool:
+    """Whether an error, or one that it arose from, is one of the system's.
+
+    Args:
+      error: The error; libraries have their own kinds, with the system's words in them.
+      numbers: Of `errno`.
+    """
     words = [os.strerror(number) for number in numbers]
     while error:
         if isinstance(error, OSError) and error.errno in numbers:

@@ -116,9 +116,14 @@ class DataSet:
 
     def feature_shape(self) -> tuple[int, int]:
         """(frequency, time) of one segment."""
-        noise = np.random.default_rng(0).uniform(-0.1, 0.1, (1, self.segment))
+        noise = features.noise(self.segment)
         _, frequency, time = features.extract(self.features, noise, self.pad_mode).shape
         return frequency, time
+
+    def own_features(self) -> dict[str, list[float]]:
+        """What `features.own_values` gives, by a name; {} for none of one's own."""
+        values = features.own_values(self.features, self.segment, self.pad_mode)
+        return {"own_values": values} if values else {}
 
 
 def schema(feature_shape: tuple[int, int]) -> "tfds.features.FeaturesDict":
@@ -246,6 +251,7 @@ def describe(
         "feature_shape": list(feature_shape),
         "features_version": features.VERSION,
         "records_version": VERSION,
+        **data_set.own_features(),
     }
 
 
@@ -278,17 +284,18 @@ def _groups(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def kept_together(rows: Sequence[tuple[str, str]]) -> list[str]:
     """What folds of speakers keep together: a session, or else a speaker.
 
-    Where a speaker comes in several sessions it is the speaker, or else a session.
+    Where a speaker comes in several sessions it is the speaker alone: who is not named
+    there may be any of them.
 
     Args:
       rows: The speaker and the session of each utterance, '' where not known.
 
     Returns:
-      The session or speaker of each, '' where neither is known.
+      The session or speaker of each, '' where it is not known.
     """
     met = {(speaker, session) for speaker, session in rows if speaker}
     if len(met) > len({speaker for speaker, _ in met}):
-        return [speaker or session for speaker, session in rows]
+        return [speaker for speaker, _ in rows]
     return [session or speaker for speaker, session in rows]
 
 
@@ -420,6 +427,12 @@ def read(
         told = provenance(folder)
     except ValueError as error:
         raise ValueError(f"{error}: {repair}") from error
+    cut = data_set.features, data_set.segment, data_set.pad_mode
+    if not features.are_own_values(told.get("own_values"), *cut):
+        raise ValueError(
+            f"{data_set.features} gives other features now than when {folder} was "
+            f"prepared: {repair}"
+        )
     if missing := set(splits or ()) - set(known):
         raise ValueError(
             f"{folder} has no split {', '.join(sorted(missing))}; it has "

@@ -5,6 +5,7 @@ A checkpoint has three items: `weights`, all that is needed to use the network,
 damage is found.
 """
 
+import errno
 import functools
 import json
 import pathlib
@@ -16,8 +17,12 @@ import jax
 import orbax.checkpoint as ocp
 from orbax.checkpoint import checkpoint_managers
 
+from data_prep import paths
 from glam_jax import metrics, parallel, steps, weights
 
+# Errors that a checkpoint that is whole can have: of the network, the limits, rights.
+_OF_THE_MACHINE = (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EMFILE, errno.ENFILE)
+_OF_THE_MACHINE += (errno.ENOMEM, errno.EACCES, errno.EPERM)
 WEIGHTS, TRAINING, NOTES = "weights", "training", "notes"
 
 
@@ -114,6 +119,7 @@ def restore(
 
     Raises:
       Damaged: When it is not what was saved.
+      OSError: When it cannot be read now, which says nothing of what was saved.
     """
     path = pathlib.Path(manager.directory) / str(step)
     items: dict[str, ocp.args.CheckpointArgs] = {
@@ -128,7 +134,13 @@ def restore(
         state = like.replace(**used, **restored[TRAINING])
         notes = dict(restored[NOTES])
         unchanged = notes.pop("sha256") == weights.digest(_items(state))
+    except MemoryError:
+        raise
     except Exception as error:  # Orbax and what it stands on raise many kinds
+        if paths.tells_of(error, _OF_THE_MACHINE):
+            raise OSError(
+                f"{path} cannot be read now ({error!s:.200}); the same command goes on"
+            ) from error
         raise Damaged(weights.damaged(path, error)) from error
     if not unchanged:
         raise Damaged(f"{path} is damaged (it holds other numbers than were saved)")

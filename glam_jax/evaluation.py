@@ -386,7 +386,9 @@ def _splits(
             f"{question.model} does not say on which recordings it was trained: "
             "whether these are among them cannot be told"
         )
-    both_sides = leakage.measure([_split(tested)], dataset.groups)
+    both_sides = {}
+    if trained is not None:
+        both_sides = leakage.measure([_split(tested)], dataset.groups)
     for what, count in both_sides.items():
         names = getattr(dataset.groups, what)[tested].tolist()
         learned = [row[what] for row in trained or []]
@@ -394,6 +396,8 @@ def _splits(
             names = _of_corpus(names, question.config.corpus)
             learned = _of_corpus(learned, description["corpus"])
         count["shared"] = float(len(set(names) & set(learned) - {""}))
+        if unnamed := learned.count(""):
+            count["unnamed"] = float(unnamed)
     absent = [
         name
         for label, name in enumerate(dataset.class_names)

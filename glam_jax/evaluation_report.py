@@ -21,7 +21,7 @@ def markdown(found: dict[str, Any]) -> str:
         f"# {markup.markdown_text(title(found))}",
         markup.markdown_text(
             f"The models of {told['model']} were trained on {told['trained_on']} "
-            f"(protocol {found['protocol']}), and none of what is tested here."
+            f"(protocol {found['protocol']}){_apart(found)}."
         ),
         markup.markdown(mapping),
         *map(markup.markdown_text, left_out(found)),
@@ -43,6 +43,11 @@ def markdown(found: dict[str, Any]) -> str:
         markup.markdown([{"": key, "value": value} for key, value in _origin(found)]),
     ]
     return "\n\n".join(blocks) + "\n"
+
+
+def _apart(found: dict[str, Any]) -> str:
+    """That nothing of the training is tested, where that is known."""
+    return ", and none of what is tested here" if found["splits"]["both_sides"] else ""
 
 
 def title(found: dict[str, Any]) -> str:

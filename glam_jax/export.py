@@ -21,6 +21,7 @@ if __name__ == "__main__":  # before the imports that take a second
 import importlib.util
 import os
 import pathlib
+import re
 from collections.abc import Sequence
 
 from absl import app, flags
@@ -71,8 +72,17 @@ def check(arguments: Sequence[str], out: pathlib.Path, formats: Sequence[str]) -
                 f"--out={out} holds a trained model that is no export; give another "
                 "folder"
             )
-    elif out.exists() and any(out.iterdir()):
+    elif out.exists() and any(
+        not _is_of_an_export(path.name) for path in out.iterdir()
+    ):
         raise ValueError(f"--out={out} holds other files; give another folder")
+
+
+def _is_of_an_export(name: str) -> bool:
+    """Whether a file may be what an interrupted export left."""
+    kinds = "|".join(card.PACKAGES)
+    made = rf"model\.({kinds})|weights_\d+\.safetensors|{card.CARD}|{card.EXAMPLE}"
+    return re.fullmatch(rf"{made}|\.({made}|model\.json)\.incomplete", name) is not None
 
 
 def export(arguments: Sequence[str]) -> None:
@@ -84,14 +94,15 @@ def export(arguments: Sequence[str]) -> None:
     from glam_jax import exported, parallel
 
     parallel.use_single_precision()
-    told, trained, answers = exported.write(
-        paths.local(arguments[0], "MODEL"),
-        out,
-        FLAGS.run,
-        FLAGS.format,
-        paths.local(FLAGS.speech, "--speech") if FLAGS.speech else None,
-        paths.local(FLAGS.held_out, "--held_out") if FLAGS.held_out else None,
-    )
+    with paths.written(out, paths.make_room("--out")):
+        told, trained, answers = exported.write(
+            paths.local(arguments[0], "MODEL"),
+            out,
+            FLAGS.run,
+            FLAGS.format,
+            paths.local(FLAGS.speech, "--speech") if FLAGS.speech else None,
+            paths.local(FLAGS.held_out, "--held_out") if FLAGS.held_out else None,
+        )
     print("\n".join([*exported.sentences(told), f"All files: {out}"]), flush=True)
     if FLAGS.measure:
         from glam_jax.benchmark import answers as benchmark

@@ -20,6 +20,7 @@ _MAKERS = {
     "onnx": lambda model: graphs.onnx_model(model).SerializeToString(),
 }
 _ROUNDING, _WRONG = 1e-4, 1e-2  # of a probability
+_SILENT = 1e-3  # of full scale: nothing to compare on
 _MOST_RECORDINGS = 20
 _COMPILED = 4  # recordings that StableHLO, which is compiled for each, is compared on
 _SOUNDS = (".wav", ".flac", ".ogg")
@@ -130,7 +131,7 @@ def recordings(speech: pathlib.Path | None, segment: int) -> list[np.ndarray]:
     joined = np.resize(np.concatenate(found or [noise]), 20 * features.SAMPLE_RATE)
     start = len(joined) // 4
     cuts = [joined[start : start + segment // 2], joined[: 3 * features.SAMPLE_RATE]]
-    return [*cuts, joined, *found]
+    return [sound for sound in [*cuts, joined, *found] if np.ptp(sound) > _SILENT]
 
 
 def compare(

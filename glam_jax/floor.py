@@ -54,7 +54,8 @@ def run() -> None:
         [config.protocol] if penalty is None else [config.protocol, f"C{penalty:g}"]
     )
     folder = paths.local(FLAGS.workdir or f"runs/{'_'.join(names)}", "--workdir")
-    result = linear.train_and_evaluate(config, folder, penalty)
+    with paths.written(folder, paths.make_room("--workdir")):
+        result = linear.train_and_evaluate(config, folder, penalty)
     print(f"\n{report.title(result)}\n\n{report.table(result)}\n\nAll files: {folder}")
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import pathlib
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ import numpy as np
 from absl import flags
 
 from data_prep import paths, records
+from data_prep.corpora import table
 from glam_jax import prepared, splits
 from glam_jax.splits import labels as labels_lib
 
@@ -34,6 +36,7 @@ class Dataset:
       too_short: How many utterances of these classes the protocol leaves out, since
         they are shorter than a segment.
       unknown_words: Of `config.classes` those that no utterance has.
+      unused: Sentences on utterances that are not used, and were perhaps meant to be.
     """
 
     features: "Features"
@@ -46,6 +49,7 @@ class Dataset:
     class_names: tuple[str, ...]
     too_short: int = 0
     unknown_words: tuple[str, ...] = ()
+    unused: tuple[str, ...] = ()
 
     def training_segments(self, utterances: np.ndarray) -> np.ndarray:
         """(n,) int32 sorted indices of the segments that train, of some utterances."""
@@ -229,8 +233,8 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
         for label, emotions in enumerate(classes.values())
         for emotion in emotions
     }
-    cuts, feature_shape, too_short = _cuts(config, label_of)
-    found, *_ = cuts
+    cuts = _cuts(config, label_of)
+    found, feature_shape = cuts[0].used, cuts[0].shape
     text = {
         key: np.array([record.fields[key].decode() for record in found], dtype=str)
         for key in ("id", "emotion", *GROUPS)
@@ -241,11 +245,12 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
     if absent := [names[i] for i in range(len(names)) if i not in labels]:
         folders = prepared.folders(config)
         raise ValueError(f"{folders} has no utterance of class {', '.join(absent)}")
-    counts = np.array([[record.segments for record in cut] for cut in cuts])
+    of_cuts = [cut.used for cut in cuts]
+    counts = np.array([[record.segments for record in cut] for cut in of_cuts])
     first, total = counts[0].sum(), counts.sum()
-    features = _features(config, cuts, feature_shape)
+    features = _features(config, of_cuts, feature_shape)
     if config.normalise == "speaker":
-        features = features.normalised(_speakers(config, cuts), slice(0, first))
+        features = features.normalised(_speakers(config, of_cuts), slice(0, first))
     return Dataset(
         features=features,
         utterance=np.repeat(
@@ -259,32 +264,48 @@ def load(config: ml_collections.ConfigDict) -> Dataset:
             **{key: text[key] for key in GROUPS}, part=_own_split(config, text["id"])
         ),
         class_names=names,
-        too_short=too_short,
+        too_short=cuts[0].too_short,
         unknown_words=tuple(sorted(unknown)),
+        unused=cuts[0].unused,
     )
 
 
-def _cuts(
-    config: ml_collections.ConfigDict, label_of: dict[str, int]
-) -> tuple[list[list[records.Record]], tuple[int, int], int]:
+class _Cut(NamedTuple):
+    """The records that the protocol uses, cut by one hop.
+
+    Attributes:
+      used: They, sorted by id.
+      shape: (frequency, time) of a segment.
+      too_short: How many it leaves out since they are shorter than a segment.
+      unused: See `Dataset`.
+    """
+
+    used: list[records.Record]
+    shape: tuple[int, int]
+    too_short: int
+    unused: tuple[str, ...]
+
+
+def _cuts(config: ml_collections.ConfigDict, label_of: dict[str, int]) -> list[_Cut]:
     """The records by the training hop, and the test hop if another.
 
-    And what `_labelled_records` says of those by the training hop.
-
     Raises:
-      ValueError: When the two hold different utterances.
+      ValueError: When the two were not made of the same utterances.
     """
     found = [
         _labelled_records(config, data_sets, label_of)
         for data_sets in prepared.cuts(config)
     ]
-    ids = [[record.fields["id"] for record in cut] for cut, *_ in found]
-    if ids[-1] != ids[0]:
+    told = [
+        [[record.fields[name] for name in records.DIGESTED] for record in cut.used]
+        for cut in found
+    ]
+    if told[-1] != told[0]:
         raise ValueError(
             f"{prepared.folders(config)} and the one cut by hop {config.test_hop} hold "
             "different utterances; delete them and prepare them again"
         )
-    return [cut for cut, *_ in found], *found[0][1:]
+    return found
 
 
 def _features(
@@ -330,10 +351,8 @@ def _labelled_records(
     config: ml_collections.ConfigDict,
     data_sets: Sequence[records.DataSet],
     label_of: dict[str, int],
-) -> tuple[list[records.Record], tuple[int, int], int]:
-    """The records that the protocol uses, sorted by id, and a segment's shape.
-
-    And the number of those that it leaves out since they are shorter than a segment.
+) -> _Cut:
+    """The records that the protocol uses, of one hop.
 
     Args:
       config: The config.
@@ -342,37 +361,59 @@ def _labelled_records(
     """
     keeps_short = splits.protocol(config.protocol).keeps_short
     shape, used, too_short = (0, 0), [], 0
+    unused: list[str] = []
     for data_set in data_sets:
-        parts = _parts(config, data_set, alone=len(data_sets) == 1)
+        parts, others = config.tfds_splits, []
+        if len(data_sets) > 1:
+            parts, others = _parts(config, data_set)
+        unused += others
         found, shape = records.read(data_set, config.data_dir, parts)
         labelled = [r for r in found if r.fields["emotion"].decode() in label_of]
         kept = [r for r in labelled if keeps_short or not r.fields["padded"]]
         too_short += len(labelled) - len(kept)
+        words = Counter(r.fields["emotion"].decode() for r in found)
+        unused += _nearly_used(words, label_of)
         if not kept and len(data_sets) > 1:
-            words = sorted({r.fields["emotion"].decode() for r in found})
             raise ValueError(
                 f"no utterance of {data_set.corpus} is of a class; its emotions are "
-                f"{', '.join(words)} (--config.classes)"
+                f"{', '.join(sorted(words))} (--config.classes)"
             )
         if len(data_sets) > 1:
             kept = [_of_corpus(record, data_set.corpus) for record in kept]
         used += kept
-    return sorted(used, key=lambda record: record.fields["id"]), shape, too_short
+    in_order = sorted(used, key=lambda record: record.fields["id"])
+    return _Cut(in_order, shape, too_short, tuple(unused))
+
+
+def _nearly_used(words: Counter, label_of: dict[str, int]) -> list[str]:
+    """Sentences on words in no class that are spelled nearly as one that is in one."""
+    spelled = {table.spelling(word): word for word in label_of}
+    return [
+        f"{count} utterances are {word!r}, which is in no class: config.classes has "
+        f"{spelled[table.spelling(word)]!r}"
+        for word, count in sorted(words.items())
+        if word not in label_of and table.spelling(word) in spelled
+    ]
 
 
 def _parts(
-    config: ml_collections.ConfigDict, data_set: records.DataSet, alone: bool
-) -> Sequence[str]:
-    """The TFDS splits to read: of several corpora, those that this one has."""
-    if alone:
-        return config.tfds_splits
+    config: ml_collections.ConfigDict, data_set: records.DataSet
+) -> tuple[list[str], list[str]]:
+    """Of several corpora, the TFDS splits to read of one; and sentences on others."""
     has = records.provenance(data_set.folder(config.data_dir))["splits"]
-    if parts := [part for part in config.tfds_splits if part in has]:
-        return parts
-    raise ValueError(
-        f"{data_set.corpus} has none of config.tfds_splits "
-        f"{','.join(config.tfds_splits)}; add those of its {', '.join(has)} to be used"
-    )
+    parts = [part for part in config.tfds_splits if part in has]
+    if not parts:
+        raise ValueError(
+            f"{data_set.corpus} has none of config.tfds_splits "
+            f"{','.join(config.tfds_splits)}; add those of its {', '.join(has)} to be "
+            "used"
+        )
+    return parts, [
+        f"{told['utterances']} utterances of {data_set.corpus} are in {part}, which is "
+        "not in config.tfds_splits"
+        for part, told in has.items()
+        if part not in parts
+    ]
 
 
 def _of_corpus(record: records.Record, corpus: str) -> records.Record:

@@ -109,7 +109,7 @@ def evaluate(
     """
     from sklearn import metrics as sklearn_metrics  # importing it takes a second
 
-    train_set, test = run.split.train, run.split.test
+    train_set = run.split.train
     y, groups = dataset.labels[train_set], _groups(dataset.groups.speaker[train_set])
     if len(np.unique(y)) < 2:
         raise splits.Impossible(
@@ -119,22 +119,32 @@ def evaluate(
     if penalty is None:
         penalty = choose(x[train_set], y, groups)
     fitted = fit(x[train_set], y, penalty)
+    margins = fitted.decision_function(x[train_set])
+    loss = sklearn_metrics.hinge_loss(y, margins, labels=fitted.classes_)
+    _keep(x, dataset, run, outputs, fitted, {"C": penalty, "loss": float(loss)})
+
+
+def _keep(
+    x: np.ndarray,
+    dataset: input_pipeline.Dataset,
+    run: runs.Run,
+    outputs: workdir.Workdir,
+    fitted,
+    of_training: dict[str, float],
+) -> None:
+    """Writes what a fitted classifier is, and what it says of the test utterances."""
+    test = run.split.test
     logits = np.full((len(x), len(dataset.class_names)), -np.inf)
     logits[:, fitted.classes_] = _margins(fitted, x)
-    held_out = {"": test, "validation_": run.split.validation}
     row = {
         "run": run.number,
         "seed": run.seed,
         "fold": run.fold,
         "epoch": 1,
-        "train_utterances": len(train_set),
-        "C": penalty,
-        "loss": float(
-            sklearn_metrics.hinge_loss(
-                y, fitted.decision_function(x[train_set]), labels=fitted.classes_
-            )
-        ),
+        "train_utterances": len(run.split.train),
+        **of_training,
     }
+    held_out = {"": test, "validation_": run.split.validation}
     for prefix, utterances in held_out.items():
         if len(utterances):
             measured = train.measure(dataset, logits, utterances)
@@ -142,7 +152,7 @@ def evaluate(
     outputs.metrics.forget_after(run.number, 0)
     outputs.metrics.add(row)
     print(
-        f"run {run.number + 1}{f' ({run.fold})' if run.fold else ''}: C {penalty:g}, "
+        f"run {run.number + 1}{f' ({run.fold})' if run.fold else ''}: C {row['C']:g}, "
         f"test WA {row['wa']:.2f} UA {row['ua']:.2f}",
         flush=True,
     )

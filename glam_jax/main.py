@@ -19,7 +19,7 @@ import sys
 
 from absl import app, flags
 
-from data_prep import paths
+from data_prep import paths, signals
 from glam_jax import command, prepared, results, values
 
 FLAGS = flags.FLAGS
@@ -67,6 +67,7 @@ def train() -> None:
     from glam_jax import by_corpus, parallel, report, train
 
     parallel.connect(FLAGS.coordinator, FLAGS.num_processes, FLAGS.process_id)
+    signals.stop_at_once()  # again: JAX's own watch for SIGTERM took its place
     parallel.check_devices()
     if not parallel.is_first_process():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115

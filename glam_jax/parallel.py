@@ -1,10 +1,12 @@
 """The one module that knows devices: where runs and batches lie."""
 
+import contextlib
 import dataclasses
 import math
 import os
 import pathlib
 import re
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -20,6 +22,8 @@ AXIS = "batch"  # the mapped axis that a global batch is split over
 RESIDENT_SHARE = 0.5  # of a device's memory, which `auto` gives to segments
 USABLE_SHARE = 0.8  # of a device's memory, which runs and segments may take
 MOST_CPU_DEVICES = 8
+CGROUPS = pathlib.Path("/sys/fs/cgroup")
+_PATIENCE = 10  # seconds until a file that another process made is there
 
 
 def connect(
@@ -149,6 +153,41 @@ def wait_for_all(name: str) -> None:
         multihost_utils.sync_global_devices(name)
 
 
+def check_shared(folder: pathlib.Path) -> None:
+    """Raises ValueError when a folder is not one for all processes; all must ask."""
+    if jax.process_count() == 1:
+        return
+    token = int(multihost_utils.broadcast_one_to_all(np.int32(time.time_ns() % 2**31)))
+    path = folder / f".seen_by_all_{token}"
+    if is_first_process():
+        path.touch()
+    wait_for_all("folder is marked")
+    for _ in range(_PATIENCE):  # a network's file system may show it later
+        if path.exists():
+            break
+        time.sleep(1)
+    lost = any_process(not path.exists())
+    if is_first_process():
+        path.unlink()
+    if lost:
+        raise ValueError(
+            f"{folder} is not the same folder for all processes: give a --workdir on a "
+            "file system that they share"
+        )
+
+
+def check_same(numbers: Sequence[int]) -> None:
+    """Raises ValueError when processes go on from different steps; all must ask."""
+    if jax.process_count() == 1:
+        return
+    everyones = multihost_utils.process_allgather(np.array(numbers, np.int32))
+    if (everyones != everyones[:1]).any():
+        raise ValueError(
+            f"the processes read different checkpoints (steps {everyones.tolist()}); "
+            "start them again when all see the same files"
+        )
+
+
 def describe() -> str:
     """The devices in words."""
     kind = jax.devices()[0].device_kind
@@ -201,7 +240,27 @@ def _memory() -> int:
         return statistics["bytes_limit"]
     # CPU devices share the machine's.
     pages = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return pages // 2 // jax.local_device_count()
+    return min([pages, *_memory_limits()]) // 2 // jax.local_device_count()
+
+
+def _memory_limits() -> list[int]:
+    """Bytes that this process's control groups allow (containers, SLURM), if any do."""
+    files = []
+    with contextlib.suppress(OSError):
+        for line in pathlib.Path("/proc/self/cgroup").read_text().splitlines():
+            _, controllers, path = line.split(":", 2)
+            root, name = CGROUPS, "memory.max"
+            if controllers:  # of version 1
+                root, name = CGROUPS / "memory", "memory.limit_in_bytes"
+            if not controllers or "memory" in controllers.split(","):
+                place = root / path.lstrip("/")
+                above = [f for f in place.parents if f.is_relative_to(root)]
+                files += [folder / name for folder in (place, *above)]
+    found = []
+    for file in files:
+        with contextlib.suppress(OSError, ValueError):  # "max" is none
+            found.append(int(file.read_text()))
+    return found
 
 
 @dataclasses.dataclass(frozen=True)

@@ -27,13 +27,14 @@ import dataclasses
 import os
 import pathlib
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import numpy as np
 import tqdm
 from absl import app, flags
 
 from data_prep import audio, features, paths, signals, text
+from data_prep.corpora import table
 from glam_jax import answers, command, recordings, results, shipped
 
 FLAGS = flags.FLAGS
@@ -48,6 +49,9 @@ def define_flags() -> None:
     flags.DEFINE_bool("over_time", False, "A line for each segment.")
     flags.DEFINE_string("plot", None, "Folder that receives a picture for each.")
     flags.DEFINE_string("source", None, "Folder of the files in a table.")
+    flags.DEFINE_list(
+        "columns", [], "What the columns of tables tell: file:path,start:from,end:to."
+    )
     flags.DEFINE_bool("microphone", False, "Listens to the microphone.")
 
 
@@ -70,18 +74,24 @@ class Request:
     pictures: pathlib.Path | None
 
 
-def predict(request: Request, named: Sequence[str], source: str | None = None) -> None:
+def predict(
+    request: Request,
+    named: Sequence[str],
+    source: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> None:
     """Writes what the command promises.
 
     Args:
       request: What to say, and where.
       named: Files, folders and tables.
       source: The folder of the files in tables; None for each table's own.
+      columns: The names of the tables' columns, see `table.Labels`.
 
     Raises:
       SystemExit: With status 1, when there were recordings that cannot be used.
     """
-    found, notes, problems = recordings.find(named, source)
+    found, notes, problems = recordings.find(named, source, columns)
     total = len(found) + len(problems)
     model = _load(request)
     for note in notes:
@@ -266,15 +276,22 @@ def run(named: Sequence[str]) -> None:
         over_time=FLAGS.over_time,
         pictures=paths.local(FLAGS.plot, "--plot") if FLAGS.plot else None,
     )
-    if FLAGS.microphone or "-" in sounds:
-        if len(sounds) > (0 if FLAGS.microphone else 1):
-            raise ValueError("'-' and --microphone are listened to alone")
-        if FLAGS.microphone:
-            listen(request, "microphone", from_microphone())
-        else:
-            listen(request, "stdin", from_input())
+    room = request.out or request.pictures or pathlib.Path()
+    with paths.written(room, paths.make_room("--out" if request.out else "--plot")):
+        _say(request, sounds)
+
+
+def _say(request: Request, sounds: Sequence[str]) -> None:
+    """Listens to the microphone, the standard input, or what is named."""
+    if not (FLAGS.microphone or "-" in sounds):
+        columns = table.parse_columns(FLAGS.columns)
+        predict(request, sounds, FLAGS.source, columns)
+    elif len(sounds) > (0 if FLAGS.microphone else 1):
+        raise ValueError("'-' and --microphone are listened to alone")
+    elif FLAGS.microphone:
+        listen(request, "microphone", from_microphone())
     else:
-        predict(request, sounds, FLAGS.source)
+        listen(request, "stdin", from_input())
 
 
 def main(argv: list[str]) -> None:

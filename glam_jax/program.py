@@ -103,9 +103,9 @@ def create(
     layout = parallel.Layout.of(plan)
     parallel.check_divisible(config.batch_size, layout)
     setup = steps.create_setup(config, num_classes, layout.axis)
-    start = time.time()
+    start = time.perf_counter()
     feed = feeds.create(dataset, layout, plan.streams, config.input_workers)
-    loaded = time.time()
+    loaded = time.perf_counter()
     on_cpu = layout.devices[0].platform == "cpu"
     eval_batch_size = CPU_EVAL_BATCH_SIZE if on_cpu else EVAL_BATCH_SIZE
     evaluate = functools.partial(
@@ -132,9 +132,20 @@ def create(
         ),
         bytes_per_run=bytes_per_run,
     )
-    _compile(program, all_runs[0])
+    try:
+        _compile(program, all_runs[0])
+    except jax.errors.JaxRuntimeError as error:
+        if "RESOURCE_EXHAUSTED" not in str(error):
+            raise
+        raise ValueError(
+            f"{describe(program)} take more than the memory of a device. Train fewer "
+            f"at a time (--config.runs_per_group={max(layout.group_size // 2, 1)}), "
+            "stream the segments (--config.input=stream), or take a smaller "
+            "--config.batch_size, which changes the numbers"
+        ) from error
+    compiled = time.perf_counter()
     return dataclasses.replace(
-        program, load_seconds=loaded - start, compile_seconds=time.time() - loaded
+        program, load_seconds=loaded - start, compile_seconds=compiled - loaded
     )
 
 
@@ -254,21 +265,21 @@ def train_epoch(
     done = program.layout.fetch(state.step)[: len(group)]
     first = np.minimum(done - epoch_start, rows)  # rows that each run has done
     drawn = _draw(program, group, epoch)
-    begin, row = time.time(), int(first.min())
+    begin, row = time.perf_counter(), int(first.min())
     with _progress_bar(epoch, rows, first) as bar:
         for chunk in _training_chunks(program, group, drawn, row):
             stop = min(chunk.stop, int(rows.max()))  # other groups may have more rows
             while row < stop:
                 if parallel.any_process(stop_requested()):
                     return state, _speed(program, done, state, begin)
-                start, next_row = time.time(), min(row + pace.rows, stop)
+                start, next_row = time.perf_counter(), min(row + pace.rows, stop)
                 stops = epoch_start + np.clip(next_row, first, rows)
                 windows = _windows(
                     program, group, drawn, chunk.start, epoch_start, stops
                 )
                 state = program.train_steps(state, chunk.data, chunk.indices, windows)
                 _check_finite(program, state, group, epoch)
-                pace.adjust((time.time() - start) / (next_row - row))
+                pace.adjust((time.perf_counter() - start) / (next_row - row))
                 bar.update(_trained(row, next_row, first, rows))
                 row = next_row
     return state, _speed(program, done, state, begin)
@@ -295,7 +306,8 @@ def _speed(
 ) -> float:
     """Segments trained per second since `begin`, when so many steps were done."""
     trained = program.layout.fetch(state.step)[: len(done)] - done
-    return int(trained.sum()) * program.config.batch_size / (time.time() - begin)
+    seconds = time.perf_counter() - begin
+    return int(trained.sum()) * program.config.batch_size / seconds
 
 
 def _draw(program: Program, group: Sequence[runs.Run], epoch: int) -> list[runs.Epoch]:

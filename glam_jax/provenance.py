@@ -12,20 +12,23 @@ import sys
 from typing import Any
 
 import glam_jax
+from data_prep import names
 from glam_jax import input_pipeline, parallel
 
 PACKAGES = ("jax", "flax", "optax", "orbax-checkpoint", "numpy")
 
 
-def begin(dataset: input_pipeline.Dataset) -> dict[str, Any]:
+def begin(dataset: input_pipeline.Dataset, model: str = "") -> dict[str, Any]:
     """What is known when a training begins or goes on.
 
     Args:
       dataset: The utterances that it uses.
+      model: The network, which may be one of one's own.
 
     Returns:
       'versions', 'devices', 'command', 'commit' (None outside a checkout),
-      'data_digest' and 'started' (UTC).
+      'data_digest', 'started' (UTC), and 'network_sha256', that of the file of a
+      network of one's own.
     """
     versions = {name: importlib.metadata.version(name) for name in PACKAGES}
     versions |= {
@@ -39,7 +42,44 @@ def begin(dataset: input_pipeline.Dataset) -> dict[str, Any]:
         "commit": commit(),
         "data_digest": digest(dataset),
         "started": now(),
+        "network_sha256": names.source_digest(model),
     }
+
+
+def went_on(before: dict[str, Any], now: dict[str, Any]) -> dict[str, Any]:
+    """The provenance of a training that goes on: what is now, and what was before.
+
+    Args:
+      before: That of the earlier part; {} where there is none.
+      now: What `begin` gave.
+
+    Returns:
+      'started' is that of the first part; 'earlier' has versions, devices, commit and
+      command of the parts that were made elsewhere, or otherwise.
+    """
+    told = ("versions", "devices", "commit", "command")
+    earlier = [*before.get("earlier", ())]
+    if any(before.get(name) != now[name] for name in told[:3]) and before:
+        earlier.append({name: before.get(name) for name in told})
+    started = before.get("started") or now["started"]
+    return now | {"started": started, "ended": None, "earlier": earlier}
+
+
+def earlier_parts(made: dict[str, Any]) -> list[tuple[str, str]]:
+    """Lines for a report on the parts of a training that were made otherwise.
+
+    Args:
+      made: What `went_on` gave.
+    """
+    return [
+        (
+            "before that",
+            f"{', '.join(f'{k} {v}' for k, v in part['versions'].items())}; "
+            f"{part['devices']}; commit {part['commit'] or 'not a checkout'}; "
+            f"{part['command']}",
+        )
+        for part in made.get("earlier", ())
+    ]
 
 
 def now() -> str:

@@ -68,8 +68,16 @@ def restore(folder: pathlib.Path, run: int | str) -> "Recognizer":
             f"{folder} has no finished run {run}; finished are "
             f"{', '.join(found) or 'none'}. The command of the training goes on with it"
         )
+    cut = description["features"]
+    if not features.are_own_values(
+        cut.get("own_values"), cut["kind"], cut["segment"], cut["pad_mode"]
+    ):
+        raise ValueError(
+            f"{cut['kind']} gives other features now than when {folder} was trained: "
+            "give it the function that it was trained with"
+        )
     parallel.use_compilation_cache()
-    classes, shape = description["classes"], tuple(description["features"]["shape"])
+    classes, shape = description["classes"], tuple(cut["shape"])
     done = inputs.Inputs.of(
         description.get("inputs", {}) | {"dtype": description["dtype"]}
     )

@@ -8,7 +8,7 @@ import os
 import pathlib
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
@@ -47,7 +47,9 @@ class Recording:
 
 
 def find(
-    names: Sequence[str], source: str | None = None
+    names: Sequence[str],
+    source: str | None = None,
+    columns: Mapping[str, str] | None = None,
 ) -> tuple[list[Recording], list[str], list[str]]:
     """Looks for sound.
 
@@ -55,6 +57,7 @@ def find(
       names: Files, folders, in which everything that is named as sound is taken, and
         tables (.csv, .tsv), which may name parts of files.
       source: The folder that the paths in tables start from; None for the table's own.
+      columns: The names of the tables' columns, see `table.Labels`.
 
     Returns:
       The recordings in the order of the names, each once, sentences on what was passed
@@ -80,7 +83,7 @@ def find(
             new = [Recording(str(sound), sound) for sound in sounds]
         elif path.suffix.lower() in TABLES and path.exists():
             with contextlib.redirect_stdout(sys.stderr):  # stdout is for the answers
-                named = table.recordings(path, folder)
+                named = table.recordings(path, folder, columns)
             new = [Recording(u.id, u.path, u.start, u.end) for u in named.utterances]
             problems += [f"{row.path}: {row.reason}" for row in named.problems]
         elif path.exists():

@@ -9,7 +9,16 @@ import ml_collections
 import numpy as np
 
 from configs import base
-from glam_jax import by_corpus, markup, metrics, results, splits, tables, workdir
+from glam_jax import (
+    by_corpus,
+    markup,
+    metrics,
+    provenance,
+    results,
+    splits,
+    tables,
+    workdir,
+)
 from glam_jax.splits import labels, leakage
 
 MARKDOWN = "report.md"
@@ -271,6 +280,7 @@ def origin(report: dict) -> list[tuple[str, str]]:
         ("devices", made["devices"]),
         ("commit", made["commit"] or "not a checkout"),
         ("command", made["command"]),
+        *provenance.earlier_parts(made),
         ("time (UTC)", f"{made['started']} to {made['ended']}"),
     ]
 

@@ -120,18 +120,22 @@ def open_folder(
     """Makes a folder the place of a config's results, and says what is used.
 
     Returns:
-      The folder's files, where they come from (see `provenance.begin`), and what the
+      The folder's files, where they come from (see `provenance.went_on`), and what the
       report says of the splits.
 
     Raises:
-      ValueError: When it is the place of another config, other splits or other data.
+      ValueError: When it is the place of another config, other splits, other data or
+        another network, or other processes do not see it.
     """
+    folder.mkdir(parents=True, exist_ok=True)
+    parallel.check_shared(folder)
     workdir_lib.claim(folder, config)
     split_table = runs_lib.split_table(all_runs, dataset)
     workdir_lib.keep_splits(folder, split_table)
     outputs = workdir_lib.Workdir(folder, dataset.class_names)
-    origin = provenance.begin(dataset)
-    outputs.check_data(origin["data_digest"])
+    origin = provenance.begin(dataset, config.model)
+    outputs.check_origin(origin)
+    origin = provenance.went_on(outputs.model.get("provenance", {}), origin)
     parallel.wait_for_all("files are read")
     splits_used = tell_splits(config, all_runs, dataset) | {
         "file": config.split_file,
@@ -167,6 +171,7 @@ def tell_splits(
     if dataset.unknown_words:
         listed = " or ".join(map(repr, dataset.unknown_words))
         warnings.append(f"config.classes: no utterance is {listed}")
+    warnings += dataset.unused
     unnamed = both_sides.get("speaker", {}).get("unnamed")
     if unnamed and not leakage.heard(both_sides):
         warnings.append(
@@ -258,6 +263,7 @@ def train_group(
     with contextlib.ExitStack() as stack:
         members = [begin(program, run, outputs, stack) for run in group]
         stack.callback(progress.end_group)
+        parallel.check_same([int(member.state.step) for member in members])
         epochs_done = min(member.epochs_done for member in members)
         progress.begin_group(group, epochs_done, outputs.folder)
         state = program.layout.put_runs([member.state for member in members])

@@ -72,6 +72,7 @@ def check(config: ml_collections.ConfigDict) -> None:
     seconds. What the config leaves to the prepared data is filled in, see
     `prepared.complete`.
     """
+    _check_fields(config)
     for field, (smallest, largest) in WHOLE.items():
         value = operator.attrgetter(field)(config)
         if not smallest <= value <= largest:
@@ -99,6 +100,21 @@ def check(config: ml_collections.ConfigDict) -> None:
             )
     _check_inputs(config)
     labels.label_set(config)
+
+
+def _check_fields(config: ml_collections.ConfigDict) -> None:
+    """Raises ValueError for a field that nothing reads: a config file can add any."""
+    from configs import base
+
+    known = base.get_config()
+    for prefix in ("", "label_sets.", "augment."):
+        ours, theirs = config, known
+        if prefix:
+            ours, theirs = config[prefix[:-1]], known[prefix[:-1]]
+        for field in sorted(set(ours) - set(theirs)):
+            near = difflib.get_close_matches(field, theirs, n=1)
+            hint = f"; did you mean {prefix}{near[0]}?" if near else ""
+            raise ValueError(f"there is no field config.{prefix}{field}{hint}")
 
 
 def _check_inputs(config: ml_collections.ConfigDict) -> None:

@@ -53,6 +53,7 @@ def describe(
             "segment": data_set.segment,
             "hop": data_set.hop,
             "shape": [int(size) for size in feature_shape],
+            **data_set.own_features(),
         },
         "inputs": dict(inputs),
         "corpus": data_set.corpus,

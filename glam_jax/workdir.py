@@ -263,9 +263,21 @@ class Workdir:
             )
         return found
 
-    def check_data(self, digest: str) -> None:
-        """Raises ValueError when the training began with other data."""
-        began = self.model.get("provenance", {}).get("data_digest", digest)
+    def check_origin(self, origin: dict[str, Any]) -> None:
+        """Raises ValueError when the training began with other data or another network.
+
+        Args:
+          origin: See `provenance.begin`.
+        """
+        began, ours = self.model.get("provenance", {}), origin["network_sha256"]
+        if began.get("network_sha256", ours) != ours:
+            raise ValueError(
+                f"{self.folder} was begun with another file of the network (SHA-256 "
+                f"{began['network_sha256']!s:.16} there, {ours!s:.16} now): its runs "
+                f"would be of two networks. Bring the file back, or {results.DELETE}"
+            )
+        digest = origin["data_digest"]
+        began = began.get("data_digest", digest)
         if began != digest:
             raise ValueError(
                 f"{self.folder} was begun with other data under the same name (digest "
@@ -277,22 +289,21 @@ class Workdir:
         self,
         config: ml_collections.ConfigDict,
         dataset: input_pipeline.Dataset,
-        provenance: dict[str, Any],
+        origin: dict[str, Any],
     ) -> None:
         """Writes model.json, all that is needed to use the trained network.
 
         And utterances.csv, which says what each utterance belongs to. When a training
-        goes on, the time of its first start and the finished runs stay; a report of
-        files that are made again does not, for it would tell of a finished training.
+        goes on, the finished runs stay; a report of files that are made again does not,
+        for it would tell of a finished training.
 
         Args:
           config: The recipe.
           dataset: The utterances.
-          provenance: See `provenance.begin`.
+          origin: See `provenance.went_on`.
         """
         self.model = {
-            "provenance": provenance
-            | {"started": self.started() or provenance["started"], "ended": None},
+            "provenance": origin,
             "runs": self.model.get("runs", []),
             "protocol": config.protocol,
             "splits": results.digests(self.folder).get(SPLITS),
@@ -327,10 +338,6 @@ class Workdir:
             ),
         )
         write_atomically(self.folder / results.UTTERANCES, table)
-
-    def started(self) -> str | None:
-        """When the training first started."""
-        return self.model.get("provenance", {}).get("started")
 
     def choose(self, run: runs.Run, state: steps.TrainState) -> None:
         """Notes the state of a finished run that is reported and to be used."""

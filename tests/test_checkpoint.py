@@ -1,5 +1,7 @@
 """Checkpoints: the latest and the best survive, also after opening them again."""
 
+import errno
+
 import jax
 import numpy as np
 import pytest
@@ -100,6 +102,27 @@ def test_a_checkpoint_whose_metrics_cannot_be_read_is_named(tmp_path, capsys, co
         restored, _ = checkpoint.restore_last(manager, state(0))
     assert restored.step == 10
     assert f"{path} is damaged" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ESTALE, "Stale file handle"),
+        ValueError("UNAVAILABLE: [OS error 24: Too many open files]"),
+        MemoryError(),
+    ],
+)
+def test_a_checkpoint_that_cannot_be_read_now_is_kept(tmp_path, monkeypatch, error):
+    save_epochs(tmp_path, "test", [70, 50])
+
+    def restore(*arguments, **others):
+        raise error
+
+    with checkpoint.manager(tmp_path, "test") as manager:
+        monkeypatch.setattr(manager, "restore", restore)
+        with pytest.raises((OSError, MemoryError)):
+            checkpoint.restore_last(manager, state(0))
+    assert kept(tmp_path, "test") == [10, 20]
 
 
 def test_without_a_whole_checkpoint_there_is_none(tmp_path):

@@ -15,7 +15,8 @@ from helpers import DATA, reference
 
 import glam_jax
 from data_prep import records
-from glam_jax import graphs, models, recognizer, torch_weights, weights
+from glam_jax import export, graphs, models, recognizer, torch_weights, weights
+from glam_jax import exported as exported_lib
 from glam_jax.models import inputs
 
 pytestmark = [
@@ -190,6 +191,22 @@ def test_what_cannot_be_exported_is_told_in_a_line(
     assert done.stderr.startswith("error: ") and done.stderr.count("\n") == 1
     assert message in done.stderr
     assert (tmp_path / "other").read_text() == "mine"
+
+
+def test_what_an_interrupted_export_left_is_replaced(tmp_path):
+    for name in ("model.onnx", "weights_000.safetensors", ".MODEL_CARD.md.incomplete"):
+        (tmp_path / name).write_text("")
+    export.check(["elsewhere"], tmp_path, ["stablehlo"])
+    (tmp_path / "model.onnx.mine").write_text("")
+    with pytest.raises(ValueError, match="holds other files"):
+        export.check(["elsewhere"], tmp_path, ["stablehlo"])
+
+
+def test_silence_among_recordings_is_not_compared_on(tmp_path):
+    wave = np.concatenate([np.zeros(64000), 0.1 * np.sin(np.arange(16000))])
+    soundfile.write(tmp_path / "begins_late.wav", wave, 16000)
+    whole, *others = exported_lib.recordings(tmp_path, 16000)
+    assert all(np.ptp(sound) > 0.1 for sound in (whole, *others))
 
 
 def test_features_of_ones_own_cannot_be_in_a_graph():

@@ -114,11 +114,15 @@ def test_another_test_hop_adds_segments_that_only_test(config, tmp_path):
         assert set(dataset.utterance[dataset.testing_segments(chosen)]) == {utterance}
 
 
-def test_data_sets_of_different_utterances_are_refused(config, tmp_path):
+@pytest.mark.parametrize("change", ["fewer", "relabelled"])
+def test_data_sets_of_different_utterances_are_refused(config, tmp_path, change):
     corpus = demo.read(config.data_dir + "/demo_corpus")
     prepare(corpus, "demo", tmp_path)
-    fewer = dataclasses.replace(corpus, utterances=corpus.utterances[5:])
-    prepare(fewer, "demo", tmp_path, hop=4000)
+    first, *rest = corpus.utterances
+    if change == "relabelled":
+        rest = [dataclasses.replace(first, speaker="another"), *rest]
+    other = dataclasses.replace(corpus, utterances=rest)
+    prepare(other, "demo", tmp_path, hop=4000)
     config.update(data_dir=str(tmp_path), test_hop=4000)
     with pytest.raises(ValueError, match="hold different utterances"):
         input_pipeline.load(config)

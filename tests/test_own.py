@@ -1,5 +1,7 @@
 """A network and features of one's own, from a folder outside the package."""
 
+import sys
+
 import jax
 import numpy as np
 import pytest
@@ -74,3 +76,35 @@ def test_what_a_network_lacks_is_said_before_training(config, tmp_path):
     with pytest.raises(ValueError, match=r"shape \(2, 7\) .* instead of \(2, 4\)"):
         train.train_and_evaluate(config, str(tmp_path / "run"))
     assert not (tmp_path / "run" / "checkpoints").exists()
+
+
+def test_features_that_were_edited_are_not_taken_for_those_of_the_data(
+    config, own_folder, tmp_path
+):
+    """Neither by a training, nor by the model of an earlier one."""
+    train.train_and_evaluate(config, str(tmp_path / "run"))
+    module = sys.modules["of_my_own"]
+    before = module.band_energies
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(module, "band_energies", lambda wave: before(wave) - 1)
+        with pytest.raises(ValueError, match="gives other features now than when"):
+            train.train_and_evaluate(config, str(tmp_path / "again"))
+        with pytest.raises(ValueError, match="gives other features now than when"):
+            glam_jax.load(tmp_path / "run")
+        patch.setattr(module, "band_energies", lambda wave: before(wave) + 1e-6)
+        glam_jax.load(tmp_path / "run")  # rounding is another on another machine
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_a_network_that_was_edited_does_not_go_on_in_a_table_of_another(
+    config, own_folder, tmp_path
+):
+    train.train_and_evaluate(config, str(tmp_path))
+    (tmp_path / "report.json").unlink()
+    path = own_folder / "of_my_own.py"
+    before = path.read_text()
+    path.write_text(before + "# another\n")
+    with pytest.raises(ValueError, match="begun with another file of the network"):
+        train.train_and_evaluate(config, str(tmp_path))
+    path.write_text(before)
+    train.train_and_evaluate(config, str(tmp_path))

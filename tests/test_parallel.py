@@ -287,3 +287,18 @@ def test_a_group_stopped_in_the_middle_ends_with_the_same_numbers(
     ours, theirs = sorted(rows(tmp_path), key=key), sorted(rows(folder), key=key)
     for a, b in zip(ours, theirs, strict=True):
         assert a | {"segments_per_second": 0} == b | {"segments_per_second": 0}
+
+
+def test_memory_is_what_the_job_may_use(tmp_path, monkeypatch):
+    """A container's or SLURM's limit, which may stand on a group above."""
+    whole = parallel.machine().memory
+    monkeypatch.setattr(parallel, "CGROUPS", tmp_path)
+    for folder in (tmp_path, tmp_path / "memory"):
+        folder.mkdir(exist_ok=True)
+        (folder / "memory.max").write_text("max\n")
+        (folder / "memory.limit_in_bytes").write_text(f"{2**62}\n")
+    assert parallel.machine().memory == whole
+    for folder in (tmp_path, tmp_path / "memory"):
+        (folder / "memory.max").write_text(f"{2**30}\n")
+        (folder / "memory.limit_in_bytes").write_text(f"{2**30}\n")
+    assert parallel.machine().memory == 2**29 // jax.local_device_count()

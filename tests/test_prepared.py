@@ -94,6 +94,18 @@ def test_classes_that_are_given_count(data_dir, capsys):
     assert np.bincount(dataset.labels).tolist() == [12, 13]
 
 
+def test_a_word_that_nearly_is_in_a_class_is_told(data_dir):
+    classes = "calm=calm loud=loud"
+    config = config_of("voices", data_dir, classes=classes, protocol="speaker")
+    dataset = input_pipeline.load(config)
+    told = "2 utterances are 'Calm', which is in no class: config.classes has 'calm'"
+    assert dataset.unused == (told,)
+    report = train.tell_splits(config, runs.plan(config, dataset), dataset)
+    assert told in report["warnings"]
+    config = config_of("voices", data_dir)  # where both are one class
+    assert input_pipeline.load(config).unused == ()
+
+
 @pytest.mark.parametrize(
     ("corpus", "protocol", "said"),
     [

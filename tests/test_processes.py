@@ -31,20 +31,27 @@ def free_port():
         return server.getsockname()[1]
 
 
-def train_in_two_processes(config, folder):
-    """Trains by the command, as two hosts would; returns what the first one printed."""
+def train_in_two_processes(config, *folders):
+    """Trains by the command, as two hosts would; returns what the first one printed.
+
+    And what both said of errors. They have one folder, or each has its own.
+    """
     address = f"127.0.0.1:{free_port()}"
     fields = ("data_dir", "model", "segment", "hop", "test_hop", "batch_size")
     fields += ("num_runs", "num_epochs", "checkpoint_every")
     fields += ("optimizer", "learning_rate", "input")
     command = ["--config=configs/demo.py"]
     command += [f"--config.{name}={config[name]}" for name in fields]
-    command += [f"--workdir={folder}", f"--coordinator={address}", "--num_processes=2"]
+    command += [f"--coordinator={address}", "--num_processes=2"]
+    places = [f"--workdir={folder}" for folder in (folders[0], folders[-1])]
     environment = os.environ | {"JAX_NUM_CPU_DEVICES": "2", "JAX_PLATFORMS": "cpu"}
     environment["PYTHONPATH"] = str(ROOT / "tests")  # where the network is
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", ONE_OF_TWO, *command, f"--process_id={process}"],
+            [
+                *(sys.executable, "-c", ONE_OF_TWO, *command, places[process]),
+                f"--process_id={process}",
+            ],
             cwd=ROOT,
             env=environment,
             stdout=subprocess.PIPE,
@@ -54,10 +61,11 @@ def train_in_two_processes(config, folder):
         for process in (0, 1)
     ]
     outputs = [process.communicate(timeout=300) for process in processes]
-    for process, (_, errors) in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, errors[-3000:]
     assert "epoch" not in outputs[1][0]  # the first process speaks for all
-    return outputs[0][0]
+    if len(folders) == 1:
+        for process, (_, errors) in zip(processes, outputs, strict=True):
+            assert process.returncode == 0, errors[-3000:]
+    return outputs[0][0], [errors for _, errors in outputs]
 
 
 def rows(folder):
@@ -80,7 +88,7 @@ def test_two_processes_equal_one(config, tmp_path, num_runs, mode):
     one, two = tmp_path / "one", tmp_path / "two"
     report = train.train_and_evaluate(config, str(one))
     config.input = mode
-    printed = train_in_two_processes(config, two)
+    printed, _ = train_in_two_processes(config, two)
     assert "4 x cpu in 2 processes" in printed
     for ours, theirs in zip(rows(two), rows(one), strict=True):
         assert (ours["wa"], ours["ua"]) == (theirs["wa"], theirs["ua"])
@@ -89,3 +97,11 @@ def test_two_processes_equal_one(config, tmp_path, num_runs, mode):
     for name in ("report.json", "predictions.csv"):
         (two / name).unlink()
     assert train.train_and_evaluate(config, str(two))["summary"] == report["summary"]
+
+
+@pytest.mark.slow  # it needs two processes
+def test_a_folder_that_processes_do_not_share_is_refused(config, tmp_path):
+    _, errors = train_in_two_processes(config, tmp_path / "one", tmp_path / "two")
+    for said in errors:
+        assert "is not the same folder for all processes" in said
+    assert not (tmp_path / "one/checkpoints").exists()

@@ -69,6 +69,21 @@ def test_a_continued_training_keeps_the_time_of_its_start(
     assert again["summary"] == report["summary"]
 
 
+def test_the_parts_of_a_training_that_others_made_stay_known():
+    made = {"versions": {"jax": "1"}, "devices": "1 x cpu", "commit": "a"}
+    made |= {"command": "python x", "started": "then"}
+    first = provenance.went_on({}, made)
+    assert (first["started"], first["earlier"]) == ("then", [])
+    again = provenance.went_on(first, made | {"started": "now"})
+    assert (again["started"], again["earlier"]) == ("then", [])
+    moved = provenance.went_on(again, made | {"devices": "8 x gpu"})
+    assert [part["devices"] for part in moved["earlier"]] == ["1 x cpu"]
+    ((_, told),) = provenance.earlier_parts(moved)
+    assert told == "jax 1; 1 x cpu; commit a; python x"
+    moved = provenance.went_on(moved, made | {"commit": "b"})
+    assert [part["devices"] for part in moved["earlier"]] == ["1 x cpu", "8 x gpu"]
+
+
 def test_what_each_utterance_belongs_to_stands_beside(finished):
     header, rows = read_csv(finished.folder / "utterances.csv")
     dataset = input_pipeline.load(finished.config)

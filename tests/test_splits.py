@@ -135,6 +135,15 @@ def test_speaker_folds_deal_speakers_who_come_in_several_sessions():
         splits.split("session", again, 0, np.arange(4))
 
 
+def test_who_is_not_named_in_a_session_of_several_may_be_any_of_them():
+    speakers, sessions = (
+        ["a", "b", "c", "a", "b", "c", ""],
+        ["1"] * 3 + ["2"] * 3 + ["1"],
+    )
+    folds = splits.folds("speaker_folds", groups(speakers, session=sessions), 3)
+    assert 6 not in np.concatenate([*folds.values()])
+
+
 def test_speaker_folds_keep_the_partners_of_a_session_together():
     folds = splits.folds("speaker_folds", IEMOCAP, 2)
     assert [list(test) for test in folds.values()] == [[0, 1, 2, 3], [4, 5]]

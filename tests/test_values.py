@@ -54,3 +54,20 @@ def test_it_takes_no_jax():
         "values.check(emodb.get_config()); print('jax' in sys.modules)"
     )
     assert subprocess.check_output([sys.executable, "-c", script]) == b"False\n"
+
+
+@pytest.mark.parametrize(
+    ("place", "field", "hint"),
+    [
+        ("", "num_epoch", "; did you mean num_epochs"),
+        ("augment", "mask", "; did you mean augment.masks"),
+        ("label_sets", "xyz", "$"),
+    ],
+)
+def test_a_field_that_nothing_reads_is_refused(place, field, hint):
+    """A config file may add any: the command line may not."""
+    config = emodb.get_config()
+    (config[place] if place else config)[field] = 3
+    name = rf"no field config\.{place}\.?{field}{hint}"
+    with pytest.raises(ValueError, match=name):
+        values.check(config)

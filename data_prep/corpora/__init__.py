@@ -105,6 +105,11 @@ def is_sound(name: str) -> bool:
     return pathlib.Path(name).suffix.lower() in SOUND and not name.startswith("._")
 
 
+def _refuse(error: OSError) -> None:
+    """A folder that cannot be listed is no empty one."""
+    raise ValueError(f"{error.filename} cannot be listed ({error.strerror})") from error
+
+
 def below(folder: pathlib.Path) -> tuple[list[pathlib.Path], Counter]:
     """What lies below a folder, and below the folders that links in it name.
 
@@ -114,13 +119,16 @@ def below(folder: pathlib.Path) -> tuple[list[pathlib.Path], Counter]:
     Returns:
       The files that are called like sound, folder by folder and sorted, those behind
       links last and no folder twice; and how many others end how, hidden ones aside.
+
+    Raises:
+      ValueError: When a folder cannot be listed.
     """
     sounds: list[pathlib.Path] = []
     others: Counter[str] = Counter()
     seen: set[str] = set()
     waiting = [str(folder)]
     for top in waiting:  # it grows
-        for root, folders, names in os.walk(top):
+        for root, folders, names in os.walk(top, onerror=_refuse):
             if (real := os.path.realpath(root)) in seen:
                 folders.clear()
                 continue
@@ -191,12 +199,16 @@ def complete(
     """
     problems, warnings = [], list(corpus.warnings)
     read = {utterance.path.stem for utterance in corpus.utterances}
-    for path, files in _unread(corpus, source, elsewhere).items():
+    refused: list[OSError] = []
+    for path, files in _unread(corpus, source, elsewhere, refused).items():
         sounds = "is not" if path in files else f"{len(files)} sound files here are not"
         if all(file.stem in read for file in files):
             warnings.append(f"{path}: {sounds} read: the same names are read elsewhere")
         else:
             problems.append(Problem(str(path), f"{sounds} looked for: {where}"))
+    for error in refused:
+        why = f"cannot be listed ({error.strerror})"
+        problems.append(Problem(str(error.filename), why))
     found = {utterance.speaker for utterance in corpus.utterances}
     if missing := [speaker for speaker in speakers if speaker not in found]:
         warnings.append(f"no recording of speaker {', '.join(missing)}")
@@ -204,14 +216,24 @@ def complete(
 
 
 def _unread(
-    corpus: Corpus, source: pathlib.Path, elsewhere: Sequence[str]
+    corpus: Corpus,
+    source: pathlib.Path,
+    elsewhere: Sequence[str],
+    refused: list[OSError],
 ) -> dict[pathlib.Path, list[pathlib.Path]]:
-    """Sound files that no reader took, by the largest folder that has no other ones."""
+    """Sound files that no reader took, by the largest folder that has no other ones.
+
+    Args:
+      corpus: What was read.
+      source: The corpus's folder.
+      elsewhere: See `complete`.
+      refused: It receives what went wrong with folders that cannot be listed.
+    """
     taken = {utterance.path for utterance in corpus.utterances}
     taken |= {pathlib.Path(problem.path) for problem in corpus.problems}
     used = {folder for path in taken for folder in path.parents}
     found: dict[pathlib.Path, list[pathlib.Path]] = {}
-    for root, folders, names in os.walk(source):
+    for root, folders, names in os.walk(source, onerror=refused.append):
         folder = pathlib.Path(root)
         folders[:] = [
             name

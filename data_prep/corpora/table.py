@@ -39,6 +39,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "split": ("subset", "partition"),
     "start": ("starttime", "startseconds", "starts", "begin", "onset"),
     "end": ("endtime", "endseconds", "ends", "stop"),
+    "duration": ("dur", "durationseconds"),  # of the part that starts at `start`
 }
 NEEDED = ("file", "emotion")
 # Rows of a table by line number: their cells by what they tell, or why they have none.
@@ -49,6 +50,10 @@ PARTS = {
     **dict.fromkeys(("validation", "valid", "val", "dev", "development"), "validation"),
     **dict.fromkeys(("test", "testing"), "test"),
 }
+_OF_SOUND = ("file", "start", "end", "duration")  # the columns that name no label
+# What tells whom an utterance shares something with, and words for not knowing it.
+_GROUPS = ("speaker", "session", "dialogue", "text")
+_UNKNOWN = ("nan", "none", "null", "na", "n/a", "unknown", "?", "-")
 _NO_FILE = "there is no file"
 
 
@@ -119,6 +124,7 @@ def read(labels: Labels, source: str | pathlib.Path | None) -> corpora.Corpus:
     words = Counter(row["emotion"] for _, row in rows if isinstance(row, dict))
     warnings = [
         *_spellings(words),
+        *_groups_in_doubt(once),
         *_gaps(once),
         *_overlaps(once),
         *_not_named(utterances, path.name, folder),
@@ -126,18 +132,24 @@ def read(labels: Labels, source: str | pathlib.Path | None) -> corpora.Corpus:
     return _corpus(once, problems + twice, warnings)
 
 
-def recordings(path: pathlib.Path, source: str | pathlib.Path | None) -> corpora.Corpus:
+def recordings(
+    path: pathlib.Path,
+    source: str | pathlib.Path | None,
+    columns: Mapping[str, str] | None = None,
+) -> corpora.Corpus:
     """Lists what a table names, in its order, whether or not it tells emotions.
 
     Args:
       path: The table; a column tells files, others may tell start and end.
       source: The folder that the files' paths start from; None for the table's.
+      columns: See `Labels`.
 
     Raises:
       ValueError: When it is no such table.
     """
     needed = ("file",)
-    rows = _rows(path, {}, needed)
+    labels = dict.fromkeys(COLUMNS.keys() - {*_OF_SOUND}, "")
+    rows = _rows(path, labels | dict(columns or {}), needed)
     return corpora.Corpus(*_utterances(path, rows, _root(path, source), needed))
 
 
@@ -253,6 +265,8 @@ def _find_columns(
         if like and like[0] not in chosen.values():
             found[what] = _named(table, names, what, like[0])
             others += [f"{what} is not {name}" for name in like[1:]]
+    if "duration" not in chosen and ("start" not in found or "end" in found):
+        found.pop("duration", None)  # of the file, or what the end tells
     separated = f"its columns are separated by {delimited.DELIMITERS[delimiter]}"
     if len(names) == 1:
         separated = "commas, tabs, semicolons or bars separate columns"
@@ -296,7 +310,9 @@ def _utterance(
     if empty := [what for what in needed if not cells[what]]:
         raise ValueError(f"names no {' and no '.join(empty)}")
     path = _find(folder, cells["file"])
-    start, end = (_seconds(what, cells.get(what, "")) for what in ("start", "end"))
+    start, end, duration = (_seconds(w, cells.get(w, "")) for w in _OF_SOUND[1:])
+    if end is None and duration is not None:
+        end = (start or 0) + duration
     if end is not None and end <= (start or 0):
         raise ValueError(f"starts at {start or 0} s and ends at {end} s")
     return corpora.Utterance(
@@ -458,6 +474,46 @@ def _spellings(words: Mapping[str, int]) -> list[str]:
     return sentences
 
 
+def _groups_in_doubt(utterances: Sequence[corpora.Utterance]) -> list[str]:
+    """Sentences about speakers, ... who may be one, or none, or several."""
+    sentences = []
+    for field in _GROUPS:
+        rows = Counter(getattr(utterance, field) for utterance in utterances)
+        del rows[""]
+        alike: dict[str, list[str]] = {}
+        for name in sorted(rows):
+            # 01 is 1 elsewhere, and 1.0 where a column once had gaps.
+            same = re.sub(r"\b0+(?=\d)|\.0$", "", spelling(name))
+            alike.setdefault(same, []).append(name)
+        doubles = [names for names in alike.values() if len(names) > 1]
+        if doubles:
+            listed = " and ".join(
+                f"{name!r} ({rows[name]} rows)" for name in doubles[0]
+            )
+            more = f", and {len(doubles) - 1} more" if len(doubles) > 1 else ""
+            sentences.append(
+                f"{field} {listed} may be the same{more}; here they are not, and one "
+                "may train while the other is tested: write one word for it"
+            )
+        sentences += [
+            f"{field} {name!r} ({rows[name]} rows) is taken for a name: leave the cell "
+            "empty where it is not known"
+            for name in rows
+            if spelling(name) in _UNKNOWN
+        ]
+    sessions: dict[str, set[str]] = {}
+    for utterance in utterances:
+        sessions.setdefault(utterance.dialogue, set()).add(utterance.session)
+    if several := [name for name in sessions if name and len(sessions[name]) > 1]:
+        listed = f"{several[0]!r} is in {len(sessions[several[0]])} sessions"
+        more = f", and so are {len(several) - 1} more" if len(several) > 1 else ""
+        sentences.append(
+            f"dialogue {listed}{more}; where some of a dialogue is tested, none of it "
+            "trains: where these are other conversations, write the session before it"
+        )
+    return sentences
+
+
 def _gaps(utterances: Sequence[corpora.Utterance]) -> list[str]:
     """Sentences about what some rows tell and others do not."""
     sentences = []
@@ -499,7 +555,10 @@ def _not_named(
     top = pathlib.Path(os.path.commonpath([path.parent for path in paths] or [folder]))
     if not top.is_relative_to(os.path.normpath(folder)):
         return []  # files from several places: what lies between them is not the corpus
-    others = [path for path in corpora.below(top)[0] if path not in paths]
+    try:
+        others = [path for path in corpora.below(top)[0] if path not in paths]
+    except ValueError as error:
+        return [f"{error}, so that {table} may not name all sound"]
     files = {path.resolve() for path in paths} if others else set()
     others = [path for path in others if path.resolve() not in files]
     if not others:

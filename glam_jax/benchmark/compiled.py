@@ -182,6 +182,8 @@ def mapped_step(
         donate_argnums=0,
     )
     sharding = jax.sharding.NamedSharding(mesh, over_devices)
+    batch = config.batch_size // (mesh.size if axis else 1)
+    state, data, rows, window = _shapes(setup, feature_shape, num_classes, batch)
 
     def stacked(tree, *leading):
         return jax.tree.map(
@@ -191,10 +193,22 @@ def mapped_step(
             tree,
         )
 
+    return mapped, [
+        stacked(state, mesh.size, runs),
+        stacked(data, mesh.size),
+        stacked(rows, mesh.size, runs),
+        stacked(window, mesh.size, runs),
+    ]
+
+
+def _shapes(
+    setup: steps.Setup, feature_shape: tuple[int, int], num_classes: int, batch: int
+) -> tuple:
+    """What `steps.train_step` takes of one run on one device, as shapes."""
+
     def array(shape, dtype=np.int32):
         return jax.ShapeDtypeStruct(shape, dtype)
 
-    parts = mesh.size if axis else 1
     state = jax.eval_shape(
         lambda: steps.create_state(setup, feature_shape, jnp.int32(0))
     )
@@ -203,7 +217,6 @@ def mapped_step(
         utterance=array((SEGMENTS,)),
         labels=array((SEGMENTS,)),
     )
-    data = jax.eval_shape(steps.Data.tiled, data)
     window = steps.Window(
         seed=array(()),
         class_weights=array((num_classes,), np.float32),
@@ -213,12 +226,7 @@ def mapped_step(
         stop=array(()),
         steps_per_epoch=array(()),
     )
-    return mapped, [
-        stacked(state, mesh.size, runs),
-        stacked(data, mesh.size),
-        stacked(array((2, config.batch_size // parts)), mesh.size, runs),
-        stacked(window, mesh.size, runs),
-    ]
+    return state, jax.eval_shape(steps.Data.tiled, data), array((2, batch)), window
 
 
 def _metrics(

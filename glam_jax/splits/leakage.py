@@ -58,6 +58,8 @@ def heard(both_sides: dict[str, dict[str, float]]) -> bool | None:
 
 def describe(both_sides: dict[str, dict[str, float]]) -> str:
     """One line: 'on both sides: 10 of 10 speakers, ...', of what is tested."""
+    if not both_sides:
+        return "on both sides: nobody knows"
     counts = [
         f"{count['shared']:.4g} of {count['tested']:.4g} {NAMES[what]}"
         for what, count in both_sides.items()

@@ -3,6 +3,7 @@
 Recordings are small files of EmoDB, and 0.3 s of noise.
 """
 
+import errno
 import os
 import pathlib
 import shutil
@@ -15,7 +16,7 @@ from absl import flags
 from absl.testing import flagsaver
 from small_corpora import EMODB, contents, noise
 
-from data_prep import audio, build, preparation, records
+from data_prep import audio, build, corpora, preparation, records
 from data_prep.corpora import table
 from data_prep.text import read_csv
 
@@ -249,6 +250,96 @@ def test_emotions_that_differ_only_in_case_or_blanks_are_told(
     assert len([w for w in warnings if w.startswith("emotion")]) == len(messages)
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("01", "1"), "speaker '01' (1 rows) and '1' (1 rows) may be the same"),
+        (("1.0", "1"), "speaker '1' (1 rows) and '1.0' (1 rows) may be the same"),
+        (("Ann", "ann"), "speaker 'Ann' (1 rows) and 'ann' (1 rows) may be the same"),
+        (("Zoe\u0308", "Zo\u00eb"), "may be the same"),
+        (("nan", "ann"), "speaker 'nan' (1 rows) is taken for a name"),
+        (("10", "1"), None),
+        (("", "a"), None),
+    ],
+)
+def test_speakers_who_may_be_one_or_none_are_told(recordings, names, message):
+    rows = zip((HAPPY, SAD), names, strict=True)
+    lines = [f"wav/{name},{number},{who}\n" for number, (name, who) in enumerate(rows)]
+    content = "file,emotion,speaker\n" + "".join(lines)
+    corpus = read(write(recordings, content))
+    assert [u.speaker for u in corpus.utterances] == [*names]  # they stay as they are
+    told = [w for w in corpus.warnings if w.startswith("speaker")]
+    assert len(told) == (message is not None)
+    assert not message or message in told[0]
+
+
+def test_a_dialogue_in_several_sessions_is_told(recordings):
+    content = f"file,emotion,session,dialogue\nwav/{HAPPY},a,S1,1\nwav/{SAD},b,S2,1\n"
+    (told, _) = read(write(recordings, content)).warnings
+    assert told.startswith("dialogue '1' is in 2 sessions; where some of a dialogue")
+    content = content.replace("S2", "S1")
+    assert len(read(write(recordings, content)).warnings) == 1  # other sound alone
+
+
+def test_a_quotation_mark_left_open_between_commas_is_told(recordings, capsys):
+    content = (
+        f'file,emotion,text\nwav/{HAPPY},a,"he said\nwav/{SAD},b,x\n'
+        f'wav/{BORED},c,she"\n'
+    )
+    assert len(read(write(recordings, content)).utterances) == 1
+    assert "line 2: a cell goes on for 2 lines, which look like rows" in (
+        capsys.readouterr().out
+    )
+    read(write(recordings, f'file,emotion,text\nwav/{SAD},b,"Oh, no,\nhe said"\n'))
+    assert "look like rows" not in capsys.readouterr().out
+
+
+def test_a_duration_counts_from_the_start_where_no_end_is_told(recordings):
+    rows = f"file,emotion,start,duration\nwav/{BORED},a,0.1,0.2\nwav/{BORED},b,1,0.5\n"
+    corpus = read(write(recordings, rows))
+    assert [u.id for u in corpus.utterances] == [
+        f"wav/{BORED}#0.1-0.3",
+        f"wav/{BORED}#1-1.5",
+    ]
+    # That of a whole file, or beside its end, says nothing.
+    rows = f"file,emotion,duration\nwav/{BORED},a,9\n"
+    (utterance,) = read(write(recordings, rows)).utterances
+    assert utterance.id == f"wav/{BORED}"
+    rows = f"file,emotion,start,end,duration\nwav/{BORED},a,1,2,9\n"
+    (utterance,) = read(write(recordings, rows)).utterances
+    assert utterance.id == f"wav/{BORED}#1-2"
+
+
+def test_to_predict_a_table_needs_only_what_tells_the_sound(recordings):
+    rows = f"file,emotion,split,kind,from\nwav/{BORED},,fold1,non-acted,0.5\n"
+    corpus = table.recordings(write(recordings, rows), None)
+    assert [u.id for u in corpus.utterances] == [f"wav/{BORED}"]
+    corpus = table.recordings(write(recordings, rows), None, {"start": "from"})
+    assert [u.id for u in corpus.utterances] == [f"wav/{BORED}#0.5-"]
+
+
+def test_a_folder_that_cannot_be_listed_is_no_empty_one(tmp_path, monkeypatch):
+    for folder in ("angry", "sad"):
+        (tmp_path / "mine" / folder).mkdir(parents=True)
+        soundfile.write(tmp_path / "mine" / folder / "a.wav", noise(), 16000)
+    listed, closed = os.scandir, str(tmp_path / "mine/sad")
+
+    def scandir(path):
+        if os.fspath(path) == closed:
+            raise PermissionError(errno.EACCES, "Permission denied", closed)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)
+    with pytest.raises(ValueError, match=r"mine/sad cannot be listed \(Permission de"):
+        read("folders", tmp_path / "mine")
+    soundfile.write(tmp_path / "mine" / "b.wav", noise(), 16000)
+    content = "file,emotion\nangry/a.wav,angry\nb.wav,sad\n"
+    (told,) = read(write(tmp_path / "mine", content)).warnings
+    assert "mine/sad cannot be listed" in told
+    complete = corpora.complete(corpora.Corpus([], []), tmp_path / "mine", "there")
+    assert closed in [problem.path for problem in complete.problems]
+
+
 def test_what_else_is_odd_is_a_warning(recordings):
     content = (
         "file,emotion,speaker,split,start,end\n"
@@ -437,6 +528,37 @@ def test_flags_that_do_not_go_together_are_told(settings, message):
         pytest.raises(ValueError, match=message),
     ):
         build.own_labels()
+
+
+@pytest.mark.parametrize(
+    ("settings", "command"),
+    [
+        ({}, "main --config=configs/table.py:mine"),
+        (
+            {"features": "logmel", "hop": "1600", "emotions": "sad,very happy"},
+            "main --config=configs/table.py:mine --config.features=logmel "
+            "--config.hop=1600 '--config.emotions=('\"'\"'sad'\"'\"', "
+            "'\"'\"'very happy'\"'\"')' --config.test_hop=1600",
+        ),
+        (
+            {"features": "waveform", "data_dir": "my data"},
+            "main --config=configs/table.py:mine --config.features=waveform "
+            "--config.frontend=mfcc '--config.data_dir=my data'",
+        ),
+        (
+            {"features": "eGeMAPSv02"},
+            "floor --config=configs/table.py:mine --features=eGeMAPSv02",
+        ),
+    ],
+)
+def test_the_command_that_trains_reads_what_was_prepared(settings, command):
+    if "labels" not in flags.FLAGS:
+        build.define_flags()
+    flags.FLAGS.mark_as_parsed()
+    with flagsaver.as_parsed(corpus="table", name="mine", **settings):
+        emotions = tuple(flags.FLAGS.emotions)
+        data_set = records.DataSet("mine", flags.FLAGS.features, emotions=emotions)
+        assert build.how_to_train(data_set) == f"python -m glam_jax.{command}"
 
 
 def test_a_table_that_is_not_there_is_told(tmp_path):
