@@ -28,6 +28,7 @@ from glam_jax import (
     results,
     train,
 )
+from glam_jax.splits import leakage
 
 WORDS = ("Sadness", "angry", "joy", "neu", "bored")
 
@@ -121,6 +122,7 @@ def test_the_report_says_what_was_tested_and_what_was_left_out(tested):
     assert report["splits"]["both_sides"]["speaker"] == {"shared": 0, "tested": 4}
     assert "other does not have: excited" in written
     assert "bored (3), joy (4)" in written
+    assert "and none of what is tested here." in written
     assert "since they are in the training: 1." in written
     assert "mean of their probabilities" in written
     names = {path.name for path in out.iterdir()}
@@ -204,6 +206,11 @@ def test_a_model_that_does_not_say_what_trained_is_tested_with_a_warning(
     (warning,) = report["splits"]["warnings"]
     assert "whether these are among them cannot be told" in warning
     assert report["splits"]["utterances"]["used"] == 13
+    assert report["splits"]["both_sides"] == {}  # nor is anything claimed
+    assert leakage.heard({}) is None
+    written = (tmp_path / "out/report.md").read_text()
+    assert "on both sides: nobody knows" in written
+    assert "none of what is tested" not in written
 
 
 @pytest.mark.parametrize(

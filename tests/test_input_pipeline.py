@@ -118,9 +118,9 @@ def test_another_test_hop_adds_segments_that_only_test(config, tmp_path):
 def test_data_sets_of_different_utterances_are_refused(config, tmp_path, change):
     corpus = demo.read(config.data_dir + "/demo_corpus")
     prepare(corpus, "demo", tmp_path)
-    first, *rest = corpus.utterances
+    first, rest = corpus.utterances[:5], corpus.utterances[5:]
     if change == "relabelled":
-        rest = [dataclasses.replace(first, speaker="another"), *rest]
+        rest = [dataclasses.replace(u, speaker="another") for u in first] + rest
     other = dataclasses.replace(corpus, utterances=rest)
     prepare(other, "demo", tmp_path, hop=4000)
     config.update(data_dir=str(tmp_path), test_hop=4000)

@@ -34,8 +34,8 @@ class Augment:
       noise: The share of examples that get white noise, at a signal-to-noise ratio
         from 10 to 40 dB.
       warp: The largest stretch of the frequency axis (VTLP, Jaitly & Hinton 2013).
-      masks: Bands and stretches of time that are replaced by the mean (SpecAugment,
-        Park et al. 2019), up to that many of each.
+      masks: Bands and stretches of time that are zero, which is the mean where features
+        are normalised (SpecAugment, Park et al. 2019), up to that many of each.
       shift: Whether a segment begins anywhere, its start following its end.
     """
 

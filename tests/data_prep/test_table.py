@@ -537,8 +537,8 @@ def test_flags_that_do_not_go_together_are_told(settings, message):
         (
             {"features": "logmel", "hop": "1600", "emotions": "sad,very happy"},
             "main --config=configs/table.py:mine --config.features=logmel "
-            "--config.hop=1600 '--config.emotions=('\"'\"'sad'\"'\"', "
-            "'\"'\"'very happy'\"'\"')' --config.test_hop=1600",
+            "--config.hop=1600 --config.test_hop=1600 "
+            "'--config.emotions=('\"'\"'sad'\"'\"', '\"'\"'very happy'\"'\"')'",
         ),
         (
             {"features": "waveform", "data_dir": "my data"},
