@@ -125,6 +125,7 @@ def read(labels: Labels, source: str | pathlib.Path | None) -> corpora.Corpus:
     warnings = [
         *_spellings(words),
         *_groups_in_doubt(once),
+        *_dialogues_in_doubt(once),
         *_gaps(once),
         *_overlaps(once),
         *_not_named(utterances, path.name, folder),
@@ -475,7 +476,7 @@ def _spellings(words: Mapping[str, int]) -> list[str]:
 
 
 def _groups_in_doubt(utterances: Sequence[corpora.Utterance]) -> list[str]:
-    """Sentences about speakers, ... who may be one, or none, or several."""
+    """Sentences about speakers, sessions, ... that may be one, or none."""
     sentences = []
     for field in _GROUPS:
         rows = Counter(getattr(utterance, field) for utterance in utterances)
@@ -501,17 +502,23 @@ def _groups_in_doubt(utterances: Sequence[corpora.Utterance]) -> list[str]:
             for name in rows
             if spelling(name) in _UNKNOWN
         ]
+    return sentences
+
+
+def _dialogues_in_doubt(utterances: Sequence[corpora.Utterance]) -> list[str]:
+    """A sentence about a dialogue that is perhaps several of one name."""
     sessions: dict[str, set[str]] = {}
     for utterance in utterances:
         sessions.setdefault(utterance.dialogue, set()).add(utterance.session)
-    if several := [name for name in sessions if name and len(sessions[name]) > 1]:
-        listed = f"{several[0]!r} is in {len(sessions[several[0]])} sessions"
-        more = f", and so are {len(several) - 1} more" if len(several) > 1 else ""
-        sentences.append(
-            f"dialogue {listed}{more}; where some of a dialogue is tested, none of it "
-            "trains: where these are other conversations, write the session before it"
-        )
-    return sentences
+    several = [name for name in sessions if name and len(sessions[name]) > 1]
+    if not several:
+        return []
+    more = f", and so are {len(several) - 1} more" if len(several) > 1 else ""
+    return [
+        f"dialogue {several[0]!r} is in {len(sessions[several[0]])} sessions{more}; "
+        "where some of a dialogue is tested, none of it trains: where these are other "
+        "conversations, write the session before it"
+    ]
 
 
 def _gaps(utterances: Sequence[corpora.Utterance]) -> list[str]:
