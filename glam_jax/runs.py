@@ -56,14 +56,15 @@ def plan(
                 f"one batch of {config.batch_size}"
             )
         labels = dataset.labels[split.train]
-        class_weights = np.ones(len(dataset.class_names), np.float32)
-        if config.class_weights:
-            class_weights = inverse_frequencies(labels, len(dataset.class_names))
         if config.upsampling:
             copies = np.zeros(len(dataset.labels), int)
             copies[split.train] = upsample(labels, seed)
             owners = dataset.utterance[train_segments]
             train_segments = np.repeat(train_segments, copies[owners])
+            labels = np.repeat(labels, copies[split.train])
+        class_weights = np.ones(len(dataset.class_names), np.float32)
+        if config.class_weights:
+            class_weights = inverse_frequencies(labels, len(dataset.class_names))
         held_out = np.concatenate([split.validation, split.test])
         planned.append(
             Run(
@@ -161,7 +162,7 @@ def inverse_frequencies(labels: np.ndarray, num_classes: int) -> np.ndarray:
     """(classes,) weights, of mean 1 over the labels.
 
     Args:
-      labels: The labels of the training utterances.
+      labels: The labels of the training utterances, as often as they train.
       num_classes: Classes; one without utterances weighs nothing.
     """
     counts = np.bincount(labels, minlength=num_classes)

@@ -42,6 +42,9 @@ def test_upsampled_utterances_are_repeated_only_in_training(config):
         per_class[dataset.labels[utterance]] += repeats
     assert len(set(per_class)) == 1
     np.testing.assert_array_equal(run.eval_segments, plain.eval_segments)
+    config.class_weights = True  # nothing is rare any more
+    (both,) = runs.plan(config, dataset)
+    np.testing.assert_allclose(both.class_weights, 1)
     one_batch = dataclasses.replace(run, steps_per_epoch=1)
     epoch = runs.draw_epoch(one_batch, 0, len(run.train_segments), 0.5)
     np.testing.assert_array_equal(
