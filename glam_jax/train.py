@@ -120,7 +120,7 @@ def open_folder(
     """Makes a folder the place of a config's results, and says what is used.
 
     Returns:
-      The folder's files, where they come from (see `provenance.went_on`), and what the
+      The folder's files, where they come from (see `provenance.begin`), and what the
       report says of the splits.
 
     Raises:
@@ -135,7 +135,6 @@ def open_folder(
     outputs = workdir_lib.Workdir(folder, dataset.class_names)
     origin = provenance.begin(dataset, config.model)
     outputs.check_origin(origin)
-    origin = provenance.went_on(outputs.model.get("provenance", {}), origin)
     parallel.wait_for_all("files are read")
     splits_used = tell_splits(config, all_runs, dataset) | {
         "file": config.split_file,

@@ -22,6 +22,7 @@ from glam_jax import (
     input_pipeline,
     parallel,
     prepared,
+    provenance,
     results,
     runs,
     steps,
@@ -300,10 +301,10 @@ class Workdir:
         Args:
           config: The recipe.
           dataset: The utterances.
-          origin: See `provenance.went_on`.
+          origin: See `provenance.begin`.
         """
         self.model = {
-            "provenance": origin,
+            "provenance": provenance.went_on(self.model.get("provenance", {}), origin),
             "runs": self.model.get("runs", []),
             "protocol": config.protocol,
             "splits": results.digests(self.folder).get(SPLITS),
