@@ -381,10 +381,12 @@ def _splits(
 ) -> dict[str, Any]:
     """What report.json says of who was tested, see `report.write`."""
     warnings = []
+    same = {*description["corpus"].split("+")} & {*question.config.corpus.split("+")}
     if trained is None:
         warnings.append(
             f"{question.model} does not say on which recordings it was trained: "
             "whether these are among them cannot be told"
+            + (f"; it was trained on {', '.join(sorted(same))}" if same else "")
         )
     both_sides = {}
     if trained is not None:

@@ -289,6 +289,7 @@ def test_a_group_stopped_in_the_middle_ends_with_the_same_numbers(
         assert a | {"segments_per_second": 0} == b | {"segments_per_second": 0}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="control groups are Linux's")
 def test_memory_is_what_the_job_may_use(tmp_path, monkeypatch):
     """A container's or SLURM's limit, which may stand on a group above."""
     whole = parallel.machine().memory
